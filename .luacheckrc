@@ -1,0 +1,13 @@
+-- Rules run on LuaJIT in a sandbox: what is not listed here does not exist for them.
+std = "none"
+max_line_length = 150
+globals = {}
+read_globals = {
+  "assert", "error", "pcall", "xpcall", "select", "tonumber", "tostring", "type", "next", "pairs", "ipairs", "unpack",
+  "rawequal", "rawget", "rawset", "setmetatable", "getmetatable", "require",
+  "string", "table", "math", "bit", "_VERSION",
+}
+files["runtime/lua"] = { std = "luajit" }
+files["runtime/lua/host"] = { std = "luajit", globals = { "require" } }
+files["tests/spec"] = { std = "luajit+busted" }
+files["config"] = { std = "none" }

@@ -1,0 +1,28 @@
+-- The events of inventory as config/proto/{product,stock}.proto have them.
+local payloads = {}
+
+local function number_of(amount) return tonumber(tostring(amount)) end
+
+function payloads.product(product, now_ms, by_field, by)
+  return {
+    product_id = product.id, price = number_of(product.price), timestamp = now_ms, sku = product.sku, price_exact = tostring(product.price),
+    name = product.name, category = product.category, unit = product.unit, tax_category = product.tax_category, active = product.active,
+    version = product.version, [by_field] = by,
+  }
+end
+
+function payloads.price_changed(product, previous, now_ms, by)
+  return {
+    product_id = product.id, price = number_of(product.price), timestamp = now_ms, previous_price = number_of(previous),
+    price_exact = tostring(product.price), previous_price_exact = tostring(previous), sku = product.sku, version = product.version, changed_by = by,
+  }
+end
+
+function payloads.low(product, on_hand, now_ms)
+  return {
+    product_id = product.id, sku = product.sku, timestamp = now_ms, stock_on_hand = on_hand, reorder_level = product.reorder_level,
+      name = product.name,
+  }
+end
+
+return payloads

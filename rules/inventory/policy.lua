@@ -1,0 +1,4 @@
+-- The numbers of inventory.
+return {
+  tax_categories = { "standard", "reduced", "exempt" },
+}

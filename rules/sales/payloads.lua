@@ -1,0 +1,67 @@
+-- The events of quotations as config/proto/quotation.proto has them.
+local payloads = {}
+
+local function number_of(amount) return tonumber(tostring(amount)) end
+
+local function line_items(items)
+  local list = {}
+  for i, item in ipairs(items) do
+    local price = item.unit_price_snapshot or item.unit_price
+    list[i] = {
+      product_id = item.product_id,
+      quantity = item.quantity,
+      unit_price = number_of(price),
+      item_id = item.id,
+      unit_price_exact = tostring(price),
+    }
+  end
+  return list
+end
+
+-- What most of them share. `quotation` is the quotation as it is after the change.
+local function base(quotation, now_ms)
+  return {
+    quotation_id = quotation.id,
+    total_amount = number_of(quotation.total_amount),
+    timestamp = now_ms,
+    total_amount_exact = tostring(quotation.total_amount),
+    customer_id = quotation.customer_id,
+    number = quotation.number,
+    version = quotation.version,
+    currency = quotation.currency,
+  }
+end
+
+payloads["quotation.created"] = function(quotation, now_ms, by)
+  local payload = base(quotation, now_ms)
+  payload.line_items, payload.created_by = line_items(quotation.items), by
+  payload.number = nil
+  return payload
+end
+
+payloads["quotation.submitted"] = function(quotation, now_ms, by)
+  local payload = base(quotation, now_ms)
+  payload.line_items, payload.submitted_by, payload.valid_until = line_items(quotation.items), by, quotation.valid_until
+  return payload
+end
+
+payloads["quotation.approved"] = function(quotation, now_ms, by)
+  local payload = base(quotation, now_ms)
+  payload.line_items, payload.approved_by = line_items(quotation.items), by
+  return payload
+end
+
+payloads["quotation.returned"] = function(quotation, now_ms, by)
+  return {
+    quotation_id = quotation.id, timestamp = now_ms, customer_id = quotation.customer_id, number = quotation.number,
+    version = quotation.version, returned_by = by,
+  }
+end
+
+payloads["quotation.cancelled"] = function(quotation, now_ms, by, from_status)
+  local payload = base(quotation, now_ms)
+  payload.cancelled_by, payload.reason, payload.from_status = by, quotation.cancel_reason, from_status
+  return payload
+end
+
+return payloads

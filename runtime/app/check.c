@@ -1,0 +1,182 @@
+/* What stands between a saved file and production: everything is read and loaded once in a process that can be thrown away. */
+#include "app/check.h"
+
+#include "app/channel.h"
+#include "app/commands.h"
+#include "app/options.h"
+#include "app/primitives.h"
+#include "app/proto_compile.h"
+#include "app/worker.h"
+#include "base/err.h"
+#include "edge/edge.h"
+#include "edge/router.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PATH_MAX_LEN = 4096 };
+
+int sh_check_bundle(const sh_config_t *config, sh_bundle_t **out, sh_buf_t *error) {
+    char rules[PATH_MAX_LEN], library[PATH_MAX_LEN], proto[PATH_MAX_LEN];
+    sh_buf_t descriptors = {0};
+    snprintf(rules, sizeof rules, "%s/rules", config->root);
+    snprintf(library, sizeof library, "%s/runtime/lua", config->root);
+    snprintf(proto, sizeof proto, "%s/config/proto", config->root);
+    int rc = sh_proto_compile(proto, &descriptors, error);
+    if (!rc) {
+        const sh_bundle_source_t sources[] = {
+            {.prefix = "rules/", .folder = rules, .suffix = ".lua"},
+            {.prefix = "lua/", .folder = library, .suffix = ".lua"},
+            {.prefix = "proto/descriptors.bin", .bytes = sh_buf_str(&descriptors)},
+        };
+        rc = sh_bundle_build(sources, SH_ARRAY_LEN(sources), out, error);
+    }
+    sh_buf_dispose(&descriptors);
+    return rc;
+}
+
+/* Every event a service publishes or hears of must have a message in the .proto files. */
+static int check_events(const sh_manifest_t *m, const sh_protobuf_t *protobuf, sh_buf_t *error) {
+    for (uint32_t i = 0; i < m->publish_count; i++)
+        if (!sh_protobuf_of_subject(protobuf, sh_str_of(m->publishes[i]))) {
+            sh_buf_printf(error, "rules/%s/service.lua: publishes[%u] \"%s\": no message for it in config/proto", m->name, i + 1, m->publishes[i]);
+            return SH_EINVAL;
+        }
+    for (uint32_t i = 0; i < m->subscription_count; i++)
+        if (!sh_protobuf_of_subject(protobuf, sh_str_of(m->subscriptions[i].subject))) {
+            sh_buf_printf(error, "rules/%s/service.lua: events[%u] \"%s\": no message for it in config/proto", m->name, i + 1, m->subscriptions[i].subject);
+            return SH_EINVAL;
+        }
+    return SH_OK;
+}
+
+int sh_check_rules(const sh_config_t *config, sh_bundle_t *bundle, sh_buf_t *error) {
+    char names[SH_SERVICES_MAX][32], why[256] = "";
+    sh_log_t log;
+    sh_protobuf_t *protobuf = NULL;
+    sh_lua_clock_t clock = {0};
+    sh_lua_jwt_t jwt = {0};
+    sh_lua_password_t password = {0};
+    sh_lua_config_t lua_config = {0};
+    sh_lua_pdf_opts_t pdf = {0};
+    sh_lua_context_t context = {0};
+    sh_primitive_t primitives[SH_PRIMITIVES_MAX];
+    const sh_primitive_data_t data = {NULL, &clock, &jwt, &password, &lua_config, &pdf};
+    size_t count = sh_primitives_list(&data, primitives);
+    if (sh_log_open(&log, NULL, SH_LOG_OFF, "check")) return SH_EIO;
+    int rc = sh_protobuf_create(sh_bundle_file(bundle, "proto/descriptors.bin"), &protobuf, why, sizeof why);
+    if (rc) {
+        sh_buf_printf(error, "config/proto: %s", why);
+        return rc;
+    }
+    uint32_t services = sh_worker_services(config, names, SH_SERVICES_MAX);
+    sh_generation_t *g = sh_generation_create(bundle);
+    for (uint32_t i = 0; i < services && !rc; i++) {
+        const sh_vm_opts_t opts = {.service = names[i], .bundle = bundle, .primitives = primitives, .primitive_count = count,
+                                   .budget = sh_primitives_budget(config), .log = &log, .user = &context};
+        rc = sh_vm_create(&opts, &g->vms[i], error);
+        if (rc) break;
+        g->vm_count = i + 1;
+        while ((rc = sh_vm_load_step(g->vms[i], error)) > 0) continue;
+        if (!rc) rc = check_events(sh_vm_manifest(g->vms[i]), protobuf, error);
+    }
+    if (!rc) {
+        sh_router_t *router = NULL;
+        rc = sh_router_build(g, &router, error);
+        if (!rc) sh_router_destroy(router);
+    }
+    sh_generation_release(g);
+    sh_protobuf_destroy(protobuf);
+    sh_log_close(&log);
+    return rc;
+}
+
+static int send_checked(const sh_config_t *config, sh_bundle_t *bundle, int channel, const char *warnings) {
+    sh_buf_t text = {0};
+    sh_config_write(config, &text);
+    int fd = memfd_create("shama-config", MFD_CLOEXEC), code = 1;
+    if (fd >= 0 && write(fd, text.ptr, text.len) == (ssize_t)text.len) {
+        int fds[2] = {sh_bundle_fd(bundle), fd};
+        code = sh_channel_send(channel, SH_MSG_CHECKED, 0, warnings, fds, 2) ? 1 : 0;
+    }
+    explicit_bzero(text.ptr, text.cap);
+    sh_buf_dispose(&text);
+    return code;
+}
+
+/* Settings that only a start can change. */
+static void warn_of_start_settings(const sh_config_t *before, const sh_config_t *after, sh_buf_t *warnings) {
+    static const char *const start_only[] = {"http.", "workers", "services", "db.", "nats.", "control", "log.file", "events.", "identity.db.",
+                                             "inventory.db.", "crm.db.", "sales.db."};
+    sh_buf_t names = {0};
+    sh_config_diff(before, after, &names);
+    char *save = NULL;
+    for (char *name = strtok_r((char *)sh_buf_c(&names), "\n", &save); name; name = strtok_r(NULL, "\n", &save))
+        for (size_t i = 0; i < SH_ARRAY_LEN(start_only); i++)
+            if (strncmp(name, start_only[i], strlen(start_only[i])) == 0) {
+                sh_buf_printf(warnings, "%s%s changes only at the next start", warnings->len ? "\n" : "", name);
+                break;
+            }
+    sh_buf_dispose(&names);
+}
+
+int sh_check_run(const sh_config_t *config, sh_bundle_t *given, int channel) {
+    sh_config_t fresh;
+    sh_bundle_t *bundle = given;
+    sh_buf_t error = {0}, warnings = {0};
+    int rc = sh_config_load(config->root, config->file, &fresh, &error);
+    if (!rc) warn_of_start_settings(config, &fresh, &warnings);
+    if (!rc && !given) rc = sh_check_bundle(&fresh, &bundle, &error);
+    if (!rc) rc = sh_check_rules(&fresh, bundle, &error);
+    if (!rc) return send_checked(&fresh, bundle, channel, sh_buf_c(&warnings));
+    if (sh_channel_send(channel, SH_MSG_REFUSED, 0, sh_buf_c(&error), NULL, 0)) fprintf(stderr, "%s\n", sh_buf_c(&error));
+    return 1;
+}
+
+static const char help[] =
+    "Usage: shama check [--format json]\n\n"
+    "Reads configuration and rules and loads every service, as a reload would, without touching what runs.\n"
+    "Exit code 0: a reload would be accepted. 1: the reason is printed with file and line.\n";
+
+/* "file:line: sentence" in JSON for editors. */
+static void print_json(const char *text, bool ok) {
+    sh_buf_t out = {0};
+    const char *colon = strchr(text, ':');
+    char *end = NULL;
+    long line = colon ? strtol(colon + 1, &end, 10) : 0;
+    sh_buf_printf(&out, "{\"ok\":%s,\"findings\":[", ok ? "true" : "false");
+    if (!ok) {
+        bool has_line = colon && end && end != colon + 1 && *end == ':';
+        sh_buf_put_lit(&out, "{\"file\":");
+        sh_buf_put_json(&out, colon ? sh_str(text, (size_t)(colon - text)) : SH_STR(""));
+        sh_buf_printf(&out, ",\"line\":%ld,\"message\":", has_line ? line : 0);
+        sh_buf_put_json(&out, sh_str_of(has_line ? end + 1 + (end[1] == ' ') : colon ? colon + 1 + (colon[1] == ' ') : text));
+        sh_buf_put_byte(&out, '}');
+    }
+    sh_buf_put_lit(&out, "]}\n");
+    fwrite(out.ptr, 1, out.len, stdout);
+    sh_buf_dispose(&out);
+}
+
+int sh_command_check(int argc, char **argv) {
+    const char *format = "text";
+    const sh_option_t options[] = {{"--format", &format, NULL}};
+    argc = sh_options_take(argc, argv, options, 1, help);
+    if (argc != 1) return 2;
+    sh_config_t *config = sh_options_config();
+    if (!config) return 1;
+    sh_buf_t error = {0};
+    sh_bundle_t *bundle = NULL;
+    int rc = sh_check_bundle(config, &bundle, &error);
+    if (!rc) rc = sh_check_rules(config, bundle, &error);
+    if (strcmp(format, "json") == 0) print_json(sh_buf_c(&error), rc == SH_OK);
+    else if (rc) fprintf(stderr, "%s\n", sh_buf_c(&error));
+    else printf("rules %.12s: %zu files, no finding\n", sh_bundle_version(bundle), sh_bundle_count(bundle));
+    sh_bundle_release(bundle);
+    sh_buf_dispose(&error);
+    sh_config_dispose(config);
+    free(config);
+    return rc ? 1 : 0;
+}

@@ -1,0 +1,280 @@
+/* Lua values as JSON and back. Writing never calls a metamethod: what a rule hangs on a table cannot run here. */
+#include "bind/lua_json.h"
+
+#include "base/err.h"
+#include "bind/lua_decimal.h"
+#include "bind/lua_rows.h"
+#include "host/vm.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 32, WRITER_PATH_MAX = 128, DECODE_BYTES_MAX = 1 << 20 };
+
+static const char array_key;       /* registry: metatable of json.array */
+static const double EXACT_MAX = 9007199254740992.0; /* 2^53 */
+#define NULL_POINTER ((void *)&array_key) /* the same in every state of the process */
+
+typedef struct writer {
+    sh_buf_t *out;
+    char *error;
+    size_t error_size;
+    char path[WRITER_PATH_MAX];
+    size_t path_len;
+} writer_t;
+
+static int refuse(writer_t *w, const char *what) {
+    snprintf(w->error, w->error_size, "%.*s%s%s", (int)w->path_len, w->path, w->path_len ? ": " : "", what);
+    return SH_EINVAL;
+}
+
+static size_t enter(writer_t *w, const char *key, int index) {
+    size_t before = w->path_len;
+    int n = key ? snprintf(w->path + before, WRITER_PATH_MAX - before, before ? ".%s" : "%s", key) : snprintf(w->path + before, WRITER_PATH_MAX - before, "[%d]", index);
+    w->path_len += (size_t)n < WRITER_PATH_MAX - before ? (size_t)n : WRITER_PATH_MAX - before - 1;
+    return before;
+}
+
+static int write_value(lua_State *L, int index, writer_t *w, int depth);
+
+static int write_number(lua_State *L, int index, writer_t *w) {
+    double n = lua_tonumber(L, index);
+    if (n == floor(n)) {
+        if (n >= EXACT_MAX || n <= -EXACT_MAX) return refuse(w, "an integer beyond 2^53 is not exact; pass it as text");
+        sh_buf_put_i64(w->out, (int64_t)n);
+        return SH_OK;
+    }
+    if (!isfinite(n)) return refuse(w, "NaN and infinities cannot be written as JSON");
+    sh_buf_printf(w->out, "%.15g", n);
+    return SH_OK;
+}
+
+static int write_array(lua_State *L, int index, writer_t *w, int depth) {
+    int n = (int)lua_objlen(L, index), rc = SH_OK;
+    sh_buf_put_byte(w->out, '[');
+    for (int i = 1; i <= n && !rc; i++) {
+        size_t before = enter(w, NULL, i);
+        if (i > 1) sh_buf_put_byte(w->out, ',');
+        lua_rawgeti(L, index, i);
+        rc = write_value(L, lua_gettop(L), w, depth + 1);
+        lua_pop(L, 1);
+        if (!rc) w->path_len = before;
+    }
+    sh_buf_put_byte(w->out, ']');
+    return rc;
+}
+
+static int write_object(lua_State *L, int index, writer_t *w, int depth) {
+    bool first = true;
+    sh_buf_put_byte(w->out, '{');
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        sh_str_t key;
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            lua_pop(L, 2);
+            return refuse(w, "a table with texts and numbers as keys is neither object nor list");
+        }
+        key.ptr = lua_tolstring(L, -2, &key.len);
+        if (!first) sh_buf_put_byte(w->out, ',');
+        first = false;
+        sh_buf_put_json(w->out, key);
+        sh_buf_put_byte(w->out, ':');
+        size_t before = enter(w, key.ptr, 0);
+        int rc = write_value(L, lua_gettop(L), w, depth + 1);
+        if (rc) {
+            lua_pop(L, 2);
+            return rc;
+        }
+        w->path_len = before;
+    }
+    sh_buf_put_byte(w->out, '}');
+    return SH_OK;
+}
+
+static bool is_marked_array(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index)) return false;
+    lua_pushlightuserdata(L, (void *)&array_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    bool marked = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return marked;
+}
+
+static int write_table(lua_State *L, int index, writer_t *w, int depth) {
+    if (depth > DEPTH_MAX) return refuse(w, "nested too deeply (or a table that contains itself)");
+    luaL_checkstack(L, 8, "json");
+    if (is_marked_array(L, index)) return write_array(L, index, w, depth);
+    lua_pushnil(L);
+    if (!lua_next(L, index)) {
+        sh_buf_put_lit(w->out, "{}");
+        return SH_OK;
+    }
+    bool is_list = lua_type(L, -2) == LUA_TNUMBER;
+    lua_pop(L, 2);
+    return is_list ? write_array(L, index, w, depth) : write_object(L, index, w, depth);
+}
+
+static int write_userdata(lua_State *L, int index, writer_t *w, int depth) {
+    sh_decimal_t d;
+    int rc;
+    if (sh_lua_decimal_test(L, index, &d)) {
+        char text[SH_DECIMAL_TEXT_MAX];
+        size_t n = sh_decimal_format(d, text);
+        sh_buf_put_byte(w->out, '"');
+        sh_buf_put(w->out, text, n);
+        sh_buf_put_byte(w->out, '"');
+        return SH_OK;
+    }
+    const char *why = sh_lua_rows_write(L, index, w->out, w->error, w->error_size, depth, &rc);
+    if (!why) return rc;
+    if (sh_vm_melt(L, index)) {
+        rc = write_table(L, lua_gettop(L), w, depth);
+        lua_pop(L, 1);
+        return rc;
+    }
+    return refuse(w, why);
+}
+
+static int write_value(lua_State *L, int index, writer_t *w, int depth) {
+    sh_str_t s;
+    switch (lua_type(L, index)) {
+    case LUA_TNIL: sh_buf_put_lit(w->out, "null"); return SH_OK;
+    case LUA_TBOOLEAN: sh_buf_put_str(w->out, lua_toboolean(L, index) ? SH_STR("true") : SH_STR("false")); return SH_OK;
+    case LUA_TNUMBER: return write_number(L, index, w);
+    case LUA_TSTRING:
+        s.ptr = lua_tolstring(L, index, &s.len);
+        if (!sh_utf8_is_valid(s)) return refuse(w, "a text that is no UTF-8 cannot be written as JSON");
+        sh_buf_put_json(w->out, s);
+        return SH_OK;
+    case LUA_TTABLE: return write_table(L, index, w, depth);
+    case LUA_TLIGHTUSERDATA:
+        if (sh_lua_json_is_null(L, index)) {
+            sh_buf_put_lit(w->out, "null");
+            return SH_OK;
+        }
+        return refuse(w, "a pointer cannot be written as JSON");
+    case LUA_TUSERDATA: return write_userdata(L, index, w, depth);
+    default: return refuse(w, lua_isfunction(L, index) ? "a function cannot be written as JSON" : "this value cannot be written as JSON");
+    }
+}
+
+int sh_lua_json_write_at(lua_State *L, int index, sh_buf_t *out, int depth, char *error, size_t error_size) {
+    writer_t w = {.out = out, .error = error, .error_size = error_size};
+    if (index < 0 && index > LUA_REGISTRYINDEX) index = lua_gettop(L) + index + 1;
+    luaL_checkstack(L, 8, "json");
+    return write_value(L, index, &w, depth);
+}
+
+int sh_lua_json_write(lua_State *L, int index, sh_buf_t *out, char *error, size_t error_size) {
+    return sh_lua_json_write_at(L, index, out, 0, error, error_size);
+}
+
+/* ---- reading */
+
+void sh_lua_json_push_null(lua_State *L) { lua_pushlightuserdata(L, NULL_POINTER); }
+bool sh_lua_json_is_null(lua_State *L, int index) { return lua_islightuserdata(L, index) && lua_touserdata(L, index) == NULL_POINTER; }
+
+void sh_lua_json_push(lua_State *L, const sh_json_value_t *v) {
+    luaL_checkstack(L, 4, "json");
+    switch (v->kind) {
+    case SH_JSON_NULL: sh_lua_json_push_null(L); break;
+    case SH_JSON_FALSE: lua_pushboolean(L, 0); break;
+    case SH_JSON_TRUE: lua_pushboolean(L, 1); break;
+    case SH_JSON_INTEGER:
+        if (v->i64 < (int64_t)EXACT_MAX && v->i64 > -(int64_t)EXACT_MAX) lua_pushnumber(L, (lua_Number)v->i64);
+        else lua_pushlstring(L, v->text.ptr, v->text.len);
+        break;
+    case SH_JSON_NUMBER: lua_pushnumber(L, v->f64); break;
+    case SH_JSON_STRING: lua_pushlstring(L, v->text.ptr ? v->text.ptr : "", v->text.len); break;
+    case SH_JSON_ARRAY:
+        lua_createtable(L, (int)v->count, 0);
+        for (uint32_t i = 0; i < v->count; i++) {
+            sh_lua_json_push(L, &v->items[i]);
+            lua_rawseti(L, -2, (int)i + 1);
+        }
+        lua_pushlightuserdata(L, (void *)&array_key); /* an empty list stays a list when it is written again */
+        lua_rawget(L, LUA_REGISTRYINDEX);
+        if (lua_istable(L, -1)) lua_setmetatable(L, -2);
+        else lua_pop(L, 1);
+        break;
+    case SH_JSON_OBJECT:
+        lua_createtable(L, 0, (int)v->count);
+        for (uint32_t i = 0; i < v->count; i++) {
+            lua_pushlstring(L, v->members[i].key.ptr, v->members[i].key.len);
+            sh_lua_json_push(L, &v->members[i].value);
+            lua_rawset(L, -3);
+        }
+        break;
+    }
+}
+
+int sh_lua_json_push_text(lua_State *L, sh_str_t text) {
+    sh_arena_t arena;
+    sh_json_value_t *value;
+    sh_json_error_t error;
+    sh_arena_init(&arena);
+    int rc = sh_json_read(&arena, text, SH_JSON_LIMITS_DEFAULT, &value, &error);
+    if (!rc) sh_lua_json_push(L, value);
+    sh_arena_dispose(&arena);
+    return rc;
+}
+
+/* ---- shama.json */
+
+static int json_encode(lua_State *L) {
+    char error[192];
+    sh_buf_t out = {0};
+    luaL_checkany(L, 1);
+    int rc = sh_lua_json_write(L, 1, &out, error, sizeof error);
+    if (rc) lua_pushstring(L, error);
+    else lua_pushlstring(L, out.ptr, out.len);
+    sh_buf_dispose(&out);
+    if (rc) return luaL_error(L, "json.encode: %s", lua_tostring(L, -1));
+    return 1;
+}
+
+static int json_decode(lua_State *L) {
+    sh_str_t text;
+    sh_arena_t arena;
+    sh_json_value_t *value;
+    sh_json_error_t error;
+    text.ptr = luaL_checklstring(L, 1, &text.len);
+    luaL_argcheck(L, text.len <= DECODE_BYTES_MAX, 1, "the text is longer than 1 MiB");
+    sh_arena_init(&arena);
+    int rc = sh_json_read(&arena, text, SH_JSON_LIMITS_DEFAULT, &value, &error);
+    if (rc) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "byte %d: %s", (int)error.offset, error.reason);
+    } else {
+        sh_lua_json_push(L, value);
+    }
+    sh_arena_dispose(&arena);
+    return rc ? 2 : 1;
+}
+
+static int json_array(lua_State *L) {
+    if (lua_isnoneornil(L, 1)) {
+        lua_settop(L, 0);
+        lua_newtable(L);
+    }
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_pushlightuserdata(L, (void *)&array_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_setmetatable(L, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+int sh_lua_json_open(lua_State *L, void *data) {
+    static const luaL_Reg functions[] = {{"encode", json_encode}, {"decode", json_decode}, {"array", json_array}, {NULL, NULL}};
+    (void)data;
+    lua_pushlightuserdata(L, (void *)&array_key);
+    lua_newtable(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_newtable(L);
+    luaL_setfuncs(L, functions, 0);
+    sh_lua_json_push_null(L);
+    lua_setfield(L, -2, "null");
+    return 1;
+}

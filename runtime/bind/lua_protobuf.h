@@ -1,0 +1,32 @@
+/* Lua tables to protobuf messages and back: how events cross between rules and the wire.
+ *
+ *   protobuf                        Lua, to the wire                                 Lua, from the wire
+ *   string                          string (UTF-8, no NUL), decimal (all its places)  string, "" when unset
+ *   bytes                           string                                           string
+ *   bool                            boolean                                          boolean
+ *   double, float                   number, decimal                                  number
+ *   int32, uint32                   whole number in range                            number
+ *   int64, uint64                   whole number below 2^53, decimal digits as text  number below 2^53, else text
+ *   enum                            name of a value                                  name, or the number of an unknown one
+ *   message                         table                                            table, nil when unset
+ *   repeated                        list without holes                               list
+ *
+ * nil, json.null and a missing key are the default. A field with presence (`optional`) comes back as nil when unset. */
+#ifndef SH_LUA_PROTOBUF_H
+#define SH_LUA_PROTOBUF_H
+
+#include "base/buf.h"
+#include "codec/protobuf.h"
+
+#include <lua.h>
+
+/* Appends the table at `idx` as the message with this full name ("shama.events.QuotationApprovedEvent"). SH_EINVAL with a sentence in
+ * `err` that names the place ("line_items[2].quantity: expected int32, got string"); SH_ENOTFOUND: no such message; SH_ELIMIT: too large.
+ * Nothing is appended on failure. Frozen tables are taken as the tables they are. Calls no metamethod; may raise for lack of memory only. */
+int sh_lua_protobuf_encode(lua_State *L, int idx, const sh_protobuf_t *pb, sh_str_t message, sh_buf_t *out, char *err, size_t err_size) SH_MUSTCHECK;
+
+/* Pushes the decoded message as a table. SH_EINVAL: the bytes are no such message; SH_ENOTFOUND; SH_ELIMIT; nothing is pushed then.
+ * May raise for lack of memory only. */
+int sh_lua_protobuf_push(lua_State *L, const sh_protobuf_t *pb, sh_str_t message, sh_str_t bytes) SH_MUSTCHECK;
+
+#endif

@@ -1,0 +1,284 @@
+/* Two userdata over sh_pg_rows_t. Both hold a count of the rows and are resources of their task: when it ends the memory goes, whatever
+ * Lua still refers to; using them afterwards raises. */
+#include "bind/lua_rows.h"
+
+#include "base/err.h"
+#include "bind/lua_decimal.h"
+#include "bind/lua_json.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct handle {
+    sh_task_resource_t resource;
+    sh_pg_rows_t *rows; /* NULL once the task ended */
+    uint32_t row;
+    bool has_extra;     /* a row with members of its own, in its environment table */
+} handle_t;
+
+static const char rows_key, row_key; /* registry: the metatables */
+
+static void push_metatable(lua_State *L, const char *key) {
+    lua_pushlightuserdata(L, (void *)key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+}
+
+static void dispose(sh_task_resource_t *resource) {
+    handle_t *h = SH_CONTAINER_OF(resource, handle_t, resource);
+    sh_pg_rows_release(h->rows);
+    h->rows = NULL;
+}
+
+static int collect(lua_State *L) {
+    handle_t *h = lua_touserdata(L, 1);
+    if (h->rows) {
+        sh_task_detach(&h->resource);
+        dispose(&h->resource);
+    }
+    return 0;
+}
+
+static void push_handle(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows, uint32_t row, const char *key) {
+    handle_t *h = lua_newuserdata(L, sizeof *h);
+    *h = (handle_t){.row = row};
+    sh_list_init(&h->resource.link);
+    push_metatable(L, key);
+    lua_setmetatable(L, -2);
+    h->rows = sh_pg_rows_retain(rows);
+    h->resource.dispose = dispose;
+    sh_task_attach(task, &h->resource);
+}
+
+void sh_lua_rows_push(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows) { push_handle(L, task, rows, 0, &rows_key); }
+
+void sh_lua_rows_push_row(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows, uint32_t row) {
+    if (row < rows->row_count) push_handle(L, task, rows, row, &row_key);
+    else lua_pushnil(L);
+}
+
+/* ---- values */
+
+static void push_array(lua_State *L, const sh_pg_rows_t *rows, sh_str_t text, sh_pg_kind_t kind) {
+    sh_pg_array_t array;
+    sh_pg_item_t item;
+    sh_buf_t scratch = {0};
+    int n = 0;
+    (void)rows;
+    lua_newtable(L);
+    for (sh_pg_array_open(&array, text); sh_pg_array_next(&array, &scratch, &item);) {
+        int64_t integer;
+        if (item.is_null) sh_lua_json_push_null(L);
+        else if (kind == SH_PG_INT_ARRAY && sh_pg_exact_integer(item.text, &integer)) lua_pushnumber(L, (lua_Number)integer);
+        else lua_pushlstring(L, item.text.ptr, item.text.len);
+        lua_rawseti(L, -2, ++n);
+    }
+    sh_buf_dispose(&scratch);
+}
+
+void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
+    int64_t integer;
+    sh_decimal_t decimal;
+    if (sh_pg_rows_is_null(rows, row, column)) {
+        lua_pushnil(L);
+        return;
+    }
+    sh_str_t s = sh_pg_rows_text(rows, row, column);
+    switch (rows->columns[column].kind) {
+    case SH_PG_BOOL: lua_pushboolean(L, s.ptr[0] == 't'); return;
+    case SH_PG_INT: case SH_PG_BIGINT:
+        if (sh_pg_exact_integer(s, &integer)) {
+            lua_pushnumber(L, (lua_Number)integer);
+            return;
+        }
+        break;
+    case SH_PG_FLOAT: lua_pushnumber(L, strtod(s.ptr, NULL)); return;
+    case SH_PG_NUMERIC:
+        if (sh_decimal_parse(s, &decimal) == SH_OK) {
+            sh_lua_decimal_push(L, decimal);
+            return;
+        }
+        break;
+    case SH_PG_TIMESTAMPTZ: {
+        char text[64];
+        sh_buf_t out = {.ptr = text, .cap = sizeof text};
+        if (s.len < sizeof text) {
+            sh_pg_put_timestamptz(&out, s);
+            lua_pushlstring(L, out.ptr, out.len);
+            return;
+        }
+        break;
+    }
+    case SH_PG_JSON:
+        if (sh_lua_json_push_text(L, s) == SH_OK) return;
+        break;
+    case SH_PG_TEXT_ARRAY: case SH_PG_INT_ARRAY: case SH_PG_UUID_ARRAY: push_array(L, rows, s, rows->columns[column].kind); return;
+    default: break;
+    }
+    lua_pushlstring(L, s.ptr, s.len);
+}
+
+/* ---- metamethods */
+
+static handle_t *check(lua_State *L, int index, const char *key, const char *what) {
+    handle_t *h = lua_touserdata(L, index);
+    bool ok = h && lua_type(L, index) == LUA_TUSERDATA && lua_getmetatable(L, index);
+    if (ok) {
+        push_metatable(L, key);
+        ok = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+    }
+    if (!ok) luaL_error(L, "a %s was expected", what);
+    if (!h->rows) luaL_error(L, "a %s was used after its request ended", what);
+    return h;
+}
+
+static int row_index(lua_State *L) {
+    handle_t *h = check(L, 1, &row_key, "row");
+    sh_str_t name;
+    if (lua_type(L, 2) != LUA_TSTRING) return luaL_error(L, "a row has columns by name");
+    name.ptr = lua_tolstring(L, 2, &name.len);
+    if (h->has_extra) {
+        lua_getfenv(L, 1);
+        lua_pushvalue(L, 2);
+        lua_rawget(L, -2);
+        if (!lua_isnil(L, -1)) return 1;
+    }
+    int column = sh_pg_rows_column(h->rows, name);
+    if (column < 0) {
+        const char *names[64];
+        uint32_t n = h->rows->column_count < 64 ? h->rows->column_count : 64;
+        for (uint32_t i = 0; i < n; i++) names[i] = h->rows->columns[i].name;
+        const char *near = sh_str_nearest(name.ptr, names, n);
+        if (near) return luaL_error(L, "the row has no column \"%s\" (did you mean \"%s\"?)", name.ptr, near);
+        return luaL_error(L, "the row has no column \"%s\"", name.ptr);
+    }
+    sh_lua_rows_push_value(L, h->rows, h->row, (uint32_t)column);
+    return 1;
+}
+
+static int row_newindex(lua_State *L) {
+    handle_t *h = check(L, 1, &row_key, "row");
+    luaL_checktype(L, 2, LUA_TSTRING);
+    if (!h->has_extra) {
+        lua_newtable(L);
+        lua_setfenv(L, 1);
+        h->has_extra = true;
+    }
+    lua_getfenv(L, 1);
+    lua_pushvalue(L, 2);
+    if (lua_isnil(L, 3)) sh_lua_json_push_null(L);
+    else lua_pushvalue(L, 3);
+    lua_rawset(L, -3);
+    return 0;
+}
+
+static int rows_len(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)check(L, 1, &rows_key, "row set")->rows->row_count);
+    return 1;
+}
+
+static int push_row_of(lua_State *L, handle_t *h, lua_Number i) {
+    if (i < 1 || i > h->rows->row_count) lua_pushnil(L);
+    else sh_lua_rows_push_row(L, sh_task_current(L), h->rows, (uint32_t)i - 1);
+    return 1;
+}
+
+static int each_next(lua_State *L) {
+    handle_t *h = check(L, 1, &rows_key, "row set");
+    lua_Integer i = lua_tointeger(L, 2) + 1;
+    if (i > (lua_Integer)h->rows->row_count) return 0;
+    lua_pushinteger(L, i);
+    push_row_of(L, h, (lua_Number)i);
+    return 2;
+}
+
+static int rows_each(lua_State *L) {
+    check(L, 1, &rows_key, "row set");
+    lua_pushcfunction(L, each_next);
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, 0);
+    return 3;
+}
+
+static int rows_one(lua_State *L) { return push_row_of(L, check(L, 1, &rows_key, "row set"), 1); }
+
+static int rows_index(lua_State *L) {
+    handle_t *h = check(L, 1, &rows_key, "row set");
+    if (lua_type(L, 2) == LUA_TNUMBER) return push_row_of(L, h, lua_tonumber(L, 2));
+    const char *name = lua_tostring(L, 2);
+    if (name && strcmp(name, "each") == 0) lua_pushcfunction(L, rows_each);
+    else if (name && strcmp(name, "one") == 0) lua_pushcfunction(L, rows_one);
+    else if (name && strcmp(name, "affected") == 0) lua_pushinteger(L, (lua_Integer)h->rows->affected);
+    else return luaL_error(L, "a row set has numbers, each(), one() and affected, not \"%s\"", name ? name : luaL_typename(L, 2));
+    return 1;
+}
+
+static int rows_newindex(lua_State *L) { return luaL_error(L, "a row set cannot be changed"); }
+
+/* ---- JSON */
+
+static int write_extra(lua_State *L, int index, handle_t *h, sh_buf_t *out, char *error, size_t error_size, int depth) {
+    bool first = true;
+    int rc = SH_OK;
+    luaL_checkstack(L, 8, "json");
+    lua_getfenv(L, index);
+    int extra = lua_gettop(L);
+    sh_buf_put_byte(out, '{');
+    for (uint32_t i = 0; i < h->rows->column_count; i++) {
+        lua_getfield(L, extra, h->rows->columns[i].name);
+        bool replaced = !lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (replaced) continue;
+        if (!first) sh_buf_put_byte(out, ',');
+        first = false;
+        sh_buf_put_str(out, h->rows->columns[i].json_key);
+        sh_pg_rows_write_value(h->rows, h->row, i, out);
+    }
+    for (lua_pushnil(L); !rc && lua_next(L, extra); lua_pop(L, 1)) {
+        sh_str_t key;
+        key.ptr = lua_tolstring(L, -2, &key.len);
+        if (!first) sh_buf_put_byte(out, ',');
+        first = false;
+        sh_buf_put_json(out, key);
+        sh_buf_put_byte(out, ':');
+        rc = sh_lua_json_write_at(L, lua_gettop(L), out, depth + 1, error, error_size);
+    }
+    sh_buf_put_byte(out, '}');
+    lua_settop(L, extra - 1);
+    return rc;
+}
+
+const char *sh_lua_rows_write(lua_State *L, int index, sh_buf_t *out, char *error, size_t error_size, int depth, int *rc) {
+    handle_t *h = lua_touserdata(L, index);
+    if (!lua_getmetatable(L, index)) return "this object cannot be written as JSON";
+    push_metatable(L, &row_key);
+    bool is_row = lua_rawequal(L, -1, -2);
+    push_metatable(L, &rows_key);
+    bool is_rows = lua_rawequal(L, -1, -3);
+    lua_pop(L, 3);
+    if (!is_row && !is_rows) return "this object cannot be written as JSON";
+    if (!h->rows) return "a row set was used after its request ended";
+    *rc = SH_OK;
+    if (is_rows) sh_pg_rows_write_all(h->rows, out);
+    else if (h->has_extra) *rc = write_extra(L, index, h, out, error, error_size, depth);
+    else sh_pg_rows_write_row(h->rows, h->row, false, out);
+    return NULL;
+}
+
+static void make_metatable(lua_State *L, const char *key, const luaL_Reg *methods) {
+    lua_pushlightuserdata(L, (void *)key);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+void sh_lua_rows_init(lua_State *L) {
+    static const luaL_Reg of_rows[] = {{"__index", rows_index}, {"__newindex", rows_newindex}, {"__len", rows_len}, {"__gc", collect}, {NULL, NULL}};
+    static const luaL_Reg of_row[] = {{"__index", row_index}, {"__newindex", row_newindex}, {"__gc", collect}, {NULL, NULL}};
+    make_metatable(L, &rows_key, of_rows);
+    make_metatable(L, &row_key, of_row);
+}

@@ -1,0 +1,100 @@
+-- Events in a transaction with their inbox rows: each is applied once, whatever is delivered again. The host calls deliver() and bury().
+local db = require "shama.db"
+
+local TRIES = 3            -- of a transaction that lost against another one (serialization, deadlock)
+local ERROR_MAX = 500      -- bytes of the error that a dead letter carries
+local HEADER_NAMES = {     -- what a dead letter keeps of the original
+  "Shama-Type", "Shama-Source", "Shama-Correlation-Id", "Shama-Time", "traceparent",
+}
+
+local statements = {}      -- by service: the text of a statement is constant, so that it is prepared once
+
+local function statements_of(service)
+  local found = statements[service]
+  if not found then
+    found = {
+      mark = "INSERT INTO " .. service .. ".inbox (consumer, event_id, processed_at) SELECT $1, event_id, now()"
+        .. " FROM unnest($2::uuid[]) AS event_id ON CONFLICT DO NOTHING RETURNING event_id",
+      bury = "INSERT INTO " .. service .. ".outbox (event_id, subject, aggregate, headers, payload)"
+        .. " VALUES (gen_random_uuid(), $1, $2, $3, $4)",
+    }
+    statements[service] = found
+  end
+  return found
+end
+
+-- Marks the events and returns those that were not marked before, in their order. Marked in the order of their ids, so that two
+-- processes with the same events wait for each other and never in a circle.
+local function take_fresh(tx, options, events)
+  local ids = {}
+  for i = 1, #events do ids[i] = events[i].id end
+  table.sort(ids)
+  local rows = tx:query(statements_of(options.service).mark, options.consumer, ids)
+  if #rows == #events then return events end
+  local marked, fresh = {}, {}
+  for i = 1, #rows do marked[rows[i].event_id] = true end
+  for i = 1, #events do
+    local event = events[i]
+    if marked[event.id] then
+      fresh[#fresh + 1] = event
+      marked[event.id] = nil -- the same event twice in one batch counts once
+    end
+  end
+  return fresh
+end
+
+local function apply(tx, options, handler, events)
+  local fresh = take_fresh(tx, options, events)
+  if #fresh == 0 then return end
+  for i = 1, #fresh do
+    if fresh[i].undecodable then error(fresh[i].undecodable, 0) end
+  end
+  if options.batch then
+    handler(tx, fresh)
+  else
+    for i = 1, #fresh do handler(tx, fresh[i]) end
+  end
+end
+
+-- What was raised, as a kind for the host and a sentence for people.
+local function explain(problem)
+  if type(problem) ~= "table" then return "failed", tostring(problem) end
+  local kind = problem.kind
+  local waited = kind == "timeout" and (problem.sqlstate == nil or problem.sqlstate == "")
+  if kind == "unavailable" or kind == "maybe" or waited then return "unavailable", tostring(problem.message or kind) end
+  return kind == "serialization" and kind or "failed", tostring(problem.message or problem.code or problem)
+end
+
+local function in_transaction(work)
+  local kind, text
+  for _ = 1, TRIES do
+    local ok, problem = pcall(db.tx, work)
+    if ok then return true end
+    kind, text = explain(problem)
+    if kind ~= "serialization" then break end
+  end
+  return false, kind, text
+end
+
+local M = {}
+
+-- options: { service, consumer, subject, batch }. Returns true, or false, kind ("unavailable", "serialization", "failed"), text.
+function M.deliver(options, handler, events)
+  return in_transaction(function(tx) apply(tx, options, handler, events) end)
+end
+
+-- Writes the event as a dead letter, once, together with its inbox mark.
+function M.bury(options, event, problem)
+  return in_transaction(function(tx)
+    if #take_fresh(tx, options, { event }) == 0 then return end
+    local headers = {}
+    for _, name in ipairs(HEADER_NAMES) do headers[name] = event.headers[name] end
+    headers["Shama-Failed-Id"] = event.id
+    headers["Shama-Consumer"] = options.consumer
+    headers["Shama-Deliveries"] = tostring(event.deliveries)
+    headers["Shama-Error"] = problem:sub(1, ERROR_MAX):gsub("%c", " ")
+    tx:write(statements_of(options.service).bury, event.subject .. ".failed", event.id, db.json(headers), db.bytes(event.raw))
+  end)
+end
+
+return M
