@@ -7,7 +7,7 @@ local store = require "crm.store"
 
 local arrivals = {}
 
--- A sale makes a LEAD a customer, and is noted; many sales are two statements.
+-- A sale makes a LEAD a customer, and is noted; many sales are three statements in one flight.
 function arrivals.quotations_approved(tx, events)
   local ids, customers, subjects, quotations = {}, {}, {}, {}
   for i, event in ipairs(events) do
@@ -17,6 +17,7 @@ function arrivals.quotations_approved(tx, events)
       currency = payload.currency })
   end
   local now = clock.now()
+  tx:write(store.lock_leads, customers)
   tx:write(store.activate_leads, customers, now)
   tx:write(store.insert_system, ids, customers, subjects, quotations, "sold", now)
 end

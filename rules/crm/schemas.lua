@@ -30,6 +30,7 @@ schemas.customer_filter = s.page {
   search = s.string { min = 1, max = 100, description = "Part of name, tax id, e-mail or phone" },
   status = s.string { enum = { "LEAD", "ACTIVE", "INACTIVE" } },
   owner_id = s.uuid(),
+  sort = s.string { enum = { "-created_at" }, description = "Newest first, which is also the default" },
 }
 schemas.page = s.page()
 

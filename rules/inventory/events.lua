@@ -11,7 +11,7 @@ local store = require "inventory.store"
 local arrivals = {}
 
 -- Events of quotations that nothing became of yet, each quotation once; and the products of their lines, by id.
-local function fetch(tx, events)
+local function fetch(tx, events, now)
   local product_ids, quotation_ids, seen = {}, {}, {}
   for i, event in ipairs(events) do
     quotation_ids[i] = event.payload.quotation_id
@@ -22,16 +22,16 @@ local function fetch(tx, events)
       end
     end
   end
-  local rows, done = tx:all({ store.lock_many, product_ids }, { store.outcomes, quotation_ids })
-  local products, is_done, fresh = {}, {}, {}
+  local rows, claimed = tx:all({ store.lock_many, product_ids }, { store.claim, quotation_ids, now })
+  local products, is_claimed, fresh = {}, {}, {}
   for _, row in rows:each() do
     products[row.id] = { id = row.id, sku = row.sku, name = row.name, stock_on_hand = row.stock_on_hand, reorder_level = row.reorder_level }
   end
-  for _, row in done:each() do is_done[row.quotation_id] = true end
+  for _, row in claimed:each() do is_claimed[row.quotation_id] = true end
   for _, event in ipairs(events) do
     local id = event.payload.quotation_id
-    if not is_done[id] then
-      is_done[id] = true
+    if is_claimed[id] then
+      is_claimed[id] = nil
       fresh[#fresh + 1] = event
     end
   end
@@ -59,22 +59,22 @@ local function tell(tx, payload, decided, products, now_ms)
 end
 
 function arrivals.quotations_approved(tx, events)
-  local fresh, products = fetch(tx, events)
-  if #fresh == 0 then return end
+  local now, now_ms = clock.now(), clock.ms()
+  local fresh, products = fetch(tx, events, now)
   local ledger = { ids = {}, products = {}, quantities = {}, references = {}, quotations = {}, items = {} }
-  local ids, outcomes, now_ms = {}, {}, clock.ms()
-  for i, event in ipairs(fresh) do
+  local rejected = {}
+  for _, event in ipairs(fresh) do
     local payload = event.payload
     local decided = stock.decide(products, { name = "sell", lines = payload.line_items or {} })
-    ids[i], outcomes[i] = payload.quotation_id, decided.short and "REJECTED" or "REDUCED"
-    if decided.reduced then
+    if decided.short then
+      rejected[#rejected + 1] = payload.quotation_id
+    else
       add_sales(ledger, payload, decided.reduced)
       for id, on_hand in pairs(decided.after) do products[id].stock_on_hand = on_hand end
     end
     tell(tx, payload, decided, products, now_ms)
   end
-  local now = clock.now()
-  tx:write(store.insert_outcomes, ids, outcomes, now)
+  if rejected[1] then tx:write(store.reject, rejected) end
   if ledger.ids[1] then
     tx:write(store.insert_sales, ledger.ids, ledger.products, ledger.quantities, ledger.references, ledger.quotations, ledger.items, now)
   end

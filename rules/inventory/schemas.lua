@@ -27,6 +27,7 @@ schemas.product_filter = s.page {
   search = s.string { min = 1, max = 100, description = "Part of sku, name, category or description" },
   category = s.string { min = 1, max = 100 },
   active = s.boolean(),
+  sort = s.string { enum = { "-created_at" }, description = "Newest first, which is also the default" },
   low_stock = s.boolean { description = "Only what is at or below its reorder level" },
 }
 schemas.page = s.page()

@@ -38,13 +38,14 @@ store.insert_movement = [[INSERT INTO inventory.stock_movements (id, product_id,
   created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)]]
 
--- Sales of many quotations at once. Products are locked in the order of their ids, so that two batches cannot lock each other out; what
--- became of the quotations is read after that, when a batch before has committed.
+-- Sales of many quotations at once. Products are locked in the order of their ids, so that two batches cannot lock each other out. Then the
+-- quotations are claimed: those that something became of before do not come back. (By INSERT, which always goes by the key: a SELECT
+-- prepared while the table was empty would read all of it for ever.)
 store.lock_many = [[SELECT id, sku, name, stock_on_hand, reorder_level FROM inventory.products
   WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE]]
-store.outcomes = "SELECT quotation_id FROM inventory.quotation_outcomes WHERE quotation_id = ANY ($1::uuid[])"
-store.insert_outcomes = [[INSERT INTO inventory.quotation_outcomes (quotation_id, outcome, decided_at)
-SELECT n.id, n.outcome, $3::timestamptz FROM unnest($1::uuid[], $2::text[]) AS n (id, outcome)]]
+store.claim = [[INSERT INTO inventory.quotation_outcomes (quotation_id, outcome, decided_at)
+SELECT id, 'REDUCED', $2 FROM unnest($1::uuid[]) AS id ON CONFLICT DO NOTHING RETURNING quotation_id]]
+store.reject = "UPDATE inventory.quotation_outcomes SET outcome = 'REJECTED' WHERE quotation_id = ANY ($1::uuid[])"
 store.insert_sales = [[INSERT INTO inventory.stock_movements (id, product_id, kind, quantity, signed_quantity, reference, quotation_id,
   quotation_item_id, created_at)
 SELECT n.id, n.product_id, 'SALE', n.quantity, -n.quantity, n.reference, n.quotation_id, n.item_id, $7::timestamptz

@@ -6,16 +6,21 @@ local messages = require "sales.messages.es"
 
 local arrivals = {}
 
-local function products_of(payload)
-  local short = {}
-  for i, line in ipairs(payload.lines or {}) do short[i] = line.product_id .. " (" .. (line.available or 0) .. "/" .. (line.requested or 0) .. ")" end
+-- "Taladro (8/9), Cemento (0/2)": what was there, of what was sold.
+local function short_products(quotation, lines)
+  local names, short = {}, {}
+  for _, item in ipairs(quotation.items) do names[item.id] = item.product_name end
+  for i, line in ipairs(lines or {}) do
+    short[i] = (names[line.item_id] or line.product_id) .. " (" .. (line.available or 0) .. "/" .. (line.requested or 0) .. ")"
+  end
   return table.concat(short, ", ")
 end
 
 -- The stock was not there: the sale is compensated, with the reason.
 function arrivals.stock_rejected(tx, event)
-  local reason = text.format(messages.REASON_STOCK_REJECTED, { products = products_of(event.payload) })
-  quotations.compensate(tx, event.payload.quotation_id, reason)
+  quotations.compensate(tx, event.payload.quotation_id, function(quotation)
+    return text.format(messages.REASON_STOCK_REJECTED, { products = short_products(quotation, event.payload.lines) })
+  end)
 end
 
 -- Quotations show the customer's name: it follows.

@@ -1,18 +1,16 @@
 -- The events of quotations as config/proto/quotation.proto has them.
 local payloads = {}
 
-local function number_of(amount) return tonumber(tostring(amount)) end
-
 local function line_items(items)
   local list = {}
   for i, item in ipairs(items) do
-    local price = item.unit_price_snapshot or item.unit_price
+    local price = tostring(item.unit_price_snapshot or item.unit_price)
     list[i] = {
       product_id = item.product_id,
       quantity = item.quantity,
-      unit_price = number_of(price),
+      unit_price = tonumber(price),
       item_id = item.id,
-      unit_price_exact = tostring(price),
+      unit_price_exact = price,
     }
   end
   return list
@@ -20,11 +18,12 @@ end
 
 -- What most of them share. `quotation` is the quotation as it is after the change.
 local function base(quotation, now_ms)
+  local total = tostring(quotation.total_amount)
   return {
     quotation_id = quotation.id,
-    total_amount = number_of(quotation.total_amount),
+    total_amount = tonumber(total),
     timestamp = now_ms,
-    total_amount_exact = tostring(quotation.total_amount),
+    total_amount_exact = total,
     customer_id = quotation.customer_id,
     number = quotation.number,
     version = quotation.version,

@@ -359,13 +359,14 @@ function quotations.authorize(req)
   end)
 end
 
--- Sold, but the stock is not there: for the events. Does nothing to a quotation that is no longer SOLD.
-function quotations.compensate(tx, id, reason)
+-- Sold, but the stock is not there: for the events. Does nothing to a quotation that is no longer SOLD. reason_of(state) -> text.
+function quotations.compensate(tx, id, reason_of)
   local found, lines = tx:all({ store.lock, id }, { store.items, id })
   if not found[1] or found[1].status ~= "SOLD" then return end
   local state = rows.pick(found[1], HEADER)
   state.items = {}
   for i, line in lines:each() do state.items[i] = rows.pick(line, LINE) end
+  local reason = reason_of(state)
   local decided = refusal.check(quotation.decide(state, { name = "compensate", reason = reason }, {}, policy))
   local now = clock.now()
   history.record(tx, id, "compensate", now, nil, { reason = reason }, decided)

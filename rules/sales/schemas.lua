@@ -41,6 +41,7 @@ schemas.quotation_filter = s.page {
   customer_id = s.uuid(),
   from = s.date { description = "Created on this day or later" },
   to = s.date { description = "Created on this day or before" },
+  sort = s.string { enum = { "-created_at" }, description = "Newest first, which is also the default" },
   search = s.string { min = 1, max = 100, description = "Part of the number or of the customer's name" },
 }
 

@@ -298,8 +298,8 @@ static const char *const prepare_session[] = {
     "SET ROLE shama_owner",
     "SET lock_timeout = '10s'", /* a migration that waits for a lock makes everybody behind it wait too */
     "SET statement_timeout = 0",
-    "CREATE TABLE IF NOT EXISTS public.shama_migrations (version int PRIMARY KEY, schema text NOT NULL, name text NOT NULL, "
-    "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+    ("CREATE TABLE IF NOT EXISTS public.shama_migrations (version int PRIMARY KEY, schema text NOT NULL, name text NOT NULL, "
+    "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"),
 };
 
 /* Every login of ours may ask which migrations are there; a service's manifest says which it needs. */

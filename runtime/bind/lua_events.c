@@ -85,8 +85,10 @@ static void push_event(lua_State *L, const running_t *r, sh_nats_msg_t *msg) {
     lua_setfield(L, -2, "timestamp");
     lua_pushnumber(L, sh_nats_msg_deliveries(msg));
     lua_setfield(L, -2, "deliveries");
-    if (r->burial_error) set_str(L, "raw", sh_nats_msg_payload(msg));
-    else set_payload(L, r->vm, msg);
+    if (r->burial_error)
+        set_str(L, "raw", sh_nats_msg_payload(msg));
+    else
+        set_payload(L, r->vm, msg);
 }
 
 static void push_options(lua_State *L, const running_t *r) {
@@ -146,8 +148,8 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
     r.fn(r.data, status, error[0] ? error : NULL);
 }
 
-void sh_lua_events_start(sh_vm_t *vm, const sh_subscription_t *subscription, sh_nats_msg_t *const *messages, uint32_t count,
-                         const char *burial_error, sh_lua_events_done_fn fn, void *data) {
+void sh_lua_events_start(sh_vm_t *vm, const sh_subscription_t *subscription, sh_nats_msg_t *const *messages, uint32_t count, const char *burial_error,
+                         sh_lua_events_done_fn fn, void *data) {
     SH_ASSERT(count > 0);
     running_t *r = sh_alloc(sizeof(*r));
     *r = (running_t){vm, subscription, messages, count, burial_error, fn, data};

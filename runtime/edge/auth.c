@@ -12,7 +12,8 @@
 typedef struct user {
     sh_auth_t *auth;
     sh_user_status_t status;
-    uint64_t fetched_ns;
+    uint64_t asked_ns;   /* when the answer that we know was asked for; 0: none yet */
+    uint64_t asking_ns;
     bool fetching;
     sh_list_t waiters;
     char id[37];
@@ -35,6 +36,7 @@ struct sh_auth {
 sh_auth_t *sh_auth_create(const sh_auth_opts_t *opts) {
     sh_auth_t *a = sh_calloc(1, sizeof *a);
     a->opts = *opts;
+    if (a->opts.ttl_ms > SH_AUTH_TTL_MS_MAX) a->opts.ttl_ms = SH_AUTH_TTL_MS_MAX;
     return a;
 }
 
@@ -86,7 +88,7 @@ static void looked_up(void *data, int status, const sh_user_status_t *found) {
     user->fetching = false;
     if (!status) {
         user->status = *found;
-        user->fetched_ns = sh_time_mono_ns();
+        user->asked_ns = user->asking_ns; /* the answer may be as old as the question */
     }
     sh_list_t waiters;
     sh_list_init(&waiters);
@@ -134,7 +136,8 @@ void sh_auth_check(sh_auth_t *a, sh_str_t authorization, sh_arena_t *arena, sh_c
         return;
     }
     user_t *user = user_of(a, claims.sub);
-    if (user->fetched_ns && sh_time_mono_ns() - user->fetched_ns < a->opts.ttl_ms * 1000000) {
+    uint64_t now = sh_time_mono_ns();
+    if (user->asked_ns && now - user->asked_ns < a->opts.ttl_ms * 1000000) {
         decide(&user->status, &claims, arena, caller, fn, data);
         return;
     }
@@ -146,6 +149,7 @@ void sh_auth_check(sh_auth_t *a, sh_str_t authorization, sh_arena_t *arena, sh_c
             fn(data, 503, "DATABASE_UNAVAILABLE");
             return;
         }
+        user->asking_ns = now;
         user->fetching = true;
     }
     sh_list_link(&user->waiters, &w->link);

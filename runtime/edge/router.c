@@ -111,37 +111,40 @@ void sh_router_name_series(sh_router_t *r, sh_metrics_t *metrics) {
     }
 }
 
-/* Static segments first; when they lead nowhere the parameter is tried. Depth is bounded by the pattern's segments. */
-static const node_t *walk(const node_t *node, sh_str_t path, sh_str_t *params, uint32_t count) {
+/* Static segments first; when they lead nowhere, or to other methods only, the parameter is tried: POST /products/import does not hide
+ * GET /products/:code. Depth is bounded by the patterns' segments. `others` gathers the methods of paths that fit. */
+static const node_t *walk(const node_t *node, sh_str_t path, int method, sh_str_t *params, uint32_t count, unsigned *others) {
     sh_str_t segment;
     if (!path.len) {
         for (int i = 0; i < METHODS; i++)
-            if (node->routes[i]) return node;
-        return NULL;
+            if (node->routes[i]) *others |= 1u << i;
+        return method >= 0 && node->routes[method] ? node : NULL;
     }
     if (!take_segment(&path, &segment) || !segment.len) return NULL;
     for (const node_t *c = node->children; c; c = c->next)
         if (sh_str_eq(c->segment, segment)) {
-            const node_t *found = walk(c, path, params, count);
+            const node_t *found = walk(c, path, method, params, count, others);
             if (found) return found;
             break;
         }
     if (!node->parameter || count == SH_PARAMS_MAX) return NULL;
     params[count] = segment;
-    return walk(node->parameter, path, params, count + 1);
+    return walk(node->parameter, path, method, params, count + 1, others);
 }
 
 int sh_router_find(const sh_router_t *r, sh_str_t method, sh_str_t path, sh_match_t *out) {
-    const node_t *node = walk(&r->root, path, out->params, 0);
-    if (!node || path.len < 2) return SH_ENOTFOUND;
+    unsigned others = 0;
     int m = method_index(method);
-    if (m >= 0 && node->routes[m]) {
+    const node_t *node = path.len > 1 ? walk(&r->root, path, m, out->params, 0, &others) : NULL;
+    if (node) {
         out->route = node->routes[m];
         out->vm = node->vms[m];
         return SH_OK;
     }
+    if (!others) return SH_ENOTFOUND;
     size_t n = 0;
     for (int i = 0; i < METHODS; i++)
-        if (node->routes[i]) n += (size_t)snprintf(out->allow + n, sizeof out->allow - n, "%s%s%s", n ? ", " : "", methods[i], i == 0 ? ", HEAD" : "");
+        if (others & 1u << i)
+            n += (size_t)snprintf(out->allow + n, sizeof out->allow - n, "%s%s%s", n ? ", " : "", methods[i], i == 0 ? ", HEAD" : "");
     return SH_EDENIED;
 }

@@ -19,7 +19,7 @@ enum {
 };
 
 typedef struct queue {
-    sh_nats_msg_t **items; /* owned array of held messages */
+    sh_nats_msg_t **items;     /* owned array of held messages */
     uint32_t head, count, cap; /* count from head on; cap is 0 or a power of two */
 } queue_t;
 
@@ -39,18 +39,18 @@ struct sh_consumer {
     uv_loop_t *loop;
     sh_log_t *log;
     sh_nats_t *nats;
-    sh_generation_t *generation;     /* current; NULL once closing */
+    sh_generation_t *generation; /* current; NULL once closing */
     char *service, *stream, *durable, *subject;
     uint32_t batch, parallel_max, max_deliver;
     uint64_t ack_wait_ms;
     uint64_t delays_ms[SH_CONSUMER_DELAYS_MAX];
     uint32_t delay_count;
     sh_consumer_start_fn start;
-    sh_nats_consumer_t *pull;        /* NULL while it rests */
+    sh_nats_consumer_t *pull; /* NULL while it rests */
     queue_t fresh, alone;
     sh_list_t jobs;
-    uint32_t job_count, working;     /* working: not waiting for a retry and not ended */
-    uv_timer_t progress;             /* tells the broker that held messages are still worked on */
+    uint32_t job_count, working; /* working: not waiting for a retry and not ended */
+    uv_timer_t progress;         /* tells the broker that held messages are still worked on */
     bool is_starting, is_closing, is_progress_closed;
     uint64_t random;
     sh_consumer_stats_t stats;
@@ -100,8 +100,10 @@ static void queue_put_anywhere(queue_t *q, sh_nats_msg_t *msg, uint64_t *random)
 static void on_messages(void *data, sh_nats_msg_t *const *messages, uint32_t count) {
     sh_consumer_t *c = data;
     for (uint32_t i = 0; i < count; i++) {
-        if (sh_nats_msg_deliveries(messages[i]) <= 1) queue_put(&c->fresh, messages[i]);
-        else queue_put_anywhere(&c->alone, messages[i], &c->random);
+        if (sh_nats_msg_deliveries(messages[i]) <= 1)
+            queue_put(&c->fresh, messages[i]);
+        else
+            queue_put_anywhere(&c->alone, messages[i], &c->random);
     }
     start_jobs(c);
 }
@@ -145,8 +147,8 @@ static uint64_t delay_of(const sh_consumer_t *c, uint32_t deliveries) {
 static void log_failure(const sh_consumer_t *c, sh_log_level_t level, const char *what, sh_nats_msg_t *msg, const char *error) {
     sh_log_at(c->log, level, what, SH_LOG_C("service", c->service), SH_LOG_C("subject", c->subject),
               SH_LOG_STR("event_id", sh_nats_msg_header(msg, "Nats-Msg-Id")),
-              SH_LOG_STR("request_id", sh_nats_msg_header(msg, "Shama-Correlation-Id")),
-              SH_LOG_I64("deliveries", sh_nats_msg_deliveries(msg)), SH_LOG_C("error", error));
+              SH_LOG_STR("request_id", sh_nats_msg_header(msg, "Shama-Correlation-Id")), SH_LOG_I64("deliveries", sh_nats_msg_deliveries(msg)),
+              SH_LOG_C("error", error));
 }
 
 static void fail_one(job_t *job, const char *error) {
@@ -177,11 +179,15 @@ static void succeed(job_t *job) {
         int64_t sent_ms;
         if (c->age && sh_str_to_i64(sh_nats_msg_header(job->messages[i], "Shama-Time"), &sent_ms) == 0)
             sh_series_observe_ns(c->age, now_ms > sent_ms ? (uint64_t)(now_ms - sent_ms) * 1000000 : 0);
-        if (was_burial) sh_nats_term(job->messages[i]);
-        else sh_nats_ack(job->messages[i]);
+        if (was_burial)
+            sh_nats_term(job->messages[i]);
+        else
+            sh_nats_ack(job->messages[i]);
     }
-    if (was_burial) c->stats.buried += job->count;
-    else c->stats.handled += job->count;
+    if (was_burial)
+        c->stats.buried += job->count;
+    else
+        c->stats.handled += job->count;
     sh_series_t *series = was_burial ? c->buried : c->handled;
     if (series) sh_series_add(series, job->count);
     end(job);
@@ -215,8 +221,8 @@ static void run_done(void *data, int status, const char *error) {
         put_off(job);
         return;
     } else if (job->count > 1) {
-        sh_log_info(c->log, "a batch of events failed, each is tried alone", SH_LOG_C("service", c->service),
-                    SH_LOG_C("subject", c->subject), SH_LOG_I64("events", job->count), SH_LOG_C("error", error));
+        sh_log_info(c->log, "a batch of events failed, each is tried alone", SH_LOG_C("service", c->service), SH_LOG_C("subject", c->subject),
+                    SH_LOG_I64("events", job->count), SH_LOG_C("error", error));
         for (uint32_t i = 0; i < job->count; i++) queue_put(&c->alone, job->messages[i]);
         end(job);
         if (is_leaving) give_back_queued(c);
@@ -288,8 +294,11 @@ static void on_progress(uv_timer_t *timer) {
 /* --- life --- */
 
 static int start_pull(sh_consumer_t *c) {
-    const sh_nats_consumer_opts_t opts = {.stream = c->stream, .durable = c->durable, .filter_subject = c->subject,
-                                          .ack_wait_ms = c->ack_wait_ms, .batch = c->batch,
+    const sh_nats_consumer_opts_t opts = {.stream = c->stream,
+                                          .durable = c->durable,
+                                          .filter_subject = c->subject,
+                                          .ack_wait_ms = c->ack_wait_ms,
+                                          .batch = c->batch,
                                           .outstanding_max = c->batch * (c->parallel_max + 1)};
     return sh_nats_consume(c->nats, &opts, on_messages, c, &c->pull);
 }

@@ -34,14 +34,14 @@ typedef void (*sh_consumer_start_fn)(sh_vm_t *vm, const sh_subscription_t *subsc
                                      const char *burial_error, sh_consumer_done_fn fn, void *data);
 
 typedef struct sh_consumer_opts {
-    const char *service, *stream;    /* "sales", "SHAMA_EVENTS"; copied */
-    uint32_t batch;                  /* events of one job at most; 0: 64 */
-    uint32_t parallel_max;           /* jobs at a time; 0: 1 */
-    uint64_t ack_wait_ms;            /* 0: 60000 */
-    const uint64_t *nak_delays_ms;   /* before the 2nd, 3rd ... try; the last one counts on; copied; none: 30000 */
+    const char *service, *stream;  /* "sales", "SHAMA_EVENTS"; copied */
+    uint32_t batch;                /* events of one job at most; 0: 64 */
+    uint32_t parallel_max;         /* jobs at a time; 0: 1 */
+    uint64_t ack_wait_ms;          /* 0: 60000 */
+    const uint64_t *nak_delays_ms; /* before the 2nd, 3rd ... try; the last one counts on; copied; none: 30000 */
     uint32_t nak_delay_count;
     sh_consumer_start_fn start;
-    sh_metrics_t *metrics;           /* NULL: none */
+    sh_metrics_t *metrics; /* NULL: none */
 } sh_consumer_opts_t;
 
 /* Consumes for `subscription` of `generation`'s vm of the service (which is retained). SH_EINVAL for what the broker could never have. */
@@ -56,7 +56,7 @@ bool sh_consumer_is_ready(const sh_consumer_t *consumer); /* it pulls, or rests 
 
 typedef struct sh_consumer_stats {
     uint64_t handled, failed, buried; /* events */
-    uint64_t backlog;                /* waiting at the broker, as last told, and here */
+    uint64_t backlog;                 /* waiting at the broker, as last told, and here */
 } sh_consumer_stats_t;
 void sh_consumer_stats(const sh_consumer_t *consumer, sh_consumer_stats_t *out);
 

@@ -17,13 +17,13 @@ enum {
     PAUSE_MS_DEFAULT = 5,
     BACKOFF_MS_MIN = 200,
     BACKOFF_MS_MAX = 5000,
-    SET_ASIDE_MAX = 256,      /* rows the broker will not have; others go on */
+    SET_ASIDE_MAX = 256, /* rows the broker will not have; others go on */
     SET_ASIDE_MS = 30000,
     RETENTION_MS = 600000,
-    RETENTION_ROWS = 5000,    /* deleted at a time */
+    RETENTION_ROWS = 5000,       /* deleted at a time */
     LOCK_NAMESPACE = 0x5368616d, /* "Sham" */
     SCHEMA_MAX = 48,
-    ID_MAX = 20,              /* digits of a bigint */
+    ID_MAX = 20, /* digits of a bigint */
 };
 
 typedef enum relay_state { RELAY_FOLLOWING, RELAY_IDLE, RELAY_FETCHING, RELAY_PUBLISHING } relay_state_t;
@@ -33,9 +33,9 @@ typedef enum row_state { ROW_WAITING, ROW_SENT, ROW_ACKED, ROW_FAILED } row_stat
 typedef struct relay_row {
     sh_relay_t *relay;
     row_state_t state;
-    uint32_t index;         /* in the row set */
+    uint32_t index; /* in the row set */
     uint64_t aggregate_hash;
-    int32_t before;         /* the row of the same aggregate that goes first, or -1 */
+    int32_t before; /* the row of the same aggregate that goes first, or -1 */
 } relay_row_t;
 
 typedef struct set_aside {
@@ -49,8 +49,8 @@ struct sh_relay {
     sh_nats_t *nats;
     sh_nats_watch_t watch;
     sh_pg_session_t *session;
-    uv_timer_t timer;       /* the next thing to do, whatever it is */
-    uv_poll_t poll;         /* wake_fd; listened to while idle only */
+    uv_timer_t timer; /* the next thing to do, whatever it is */
+    uv_poll_t poll;   /* wake_fd; listened to while idle only */
     bool has_poll;
     int wake_fd;
     uint32_t handles_open;
@@ -61,11 +61,11 @@ struct sh_relay {
     uint64_t poll_ms, pause_ms, backoff_ms;
     bool has_session, is_asking; /* is_asking: a statement is out */
     relay_state_t state;
-    sh_pg_rows_t *rows;     /* the batch; ids and payloads live in it */
+    sh_pg_rows_t *rows; /* the batch; ids and payloads live in it */
     relay_row_t batch_rows[SH_RELAY_BATCH_MAX];
     uint32_t row_count, sent_count, waiting_count;
     bool is_batch_failed, is_batch_full;
-    sh_buf_t marks;         /* "{1,2,3": ids acknowledged and not yet marked */
+    sh_buf_t marks; /* "{1,2,3": ids acknowledged and not yet marked */
     uint32_t mark_count;
     set_aside_t aside[SET_ASIDE_MAX];
     uint32_t aside_count;
@@ -92,9 +92,7 @@ void sh_relay_wake(sh_relay_t *relay) {
     while (write(relay->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) continue; /* EAGAIN: it is as awake as can be */
 }
 
-static void schedule(sh_relay_t *relay, uint64_t in_ms) {
-    SH_ASSERT(uv_timer_start(&relay->timer, on_timer, in_ms, 0) == 0);
-}
+static void schedule(sh_relay_t *relay, uint64_t in_ms) { SH_ASSERT(uv_timer_start(&relay->timer, on_timer, in_ms, 0) == 0); }
 
 static void on_wake(uv_poll_t *poll, int status, int events) {
     sh_relay_t *relay = SH_CONTAINER_OF(poll, sh_relay_t, poll);
@@ -155,8 +153,10 @@ static void try_lock(sh_relay_t *relay) {
     /* A mark lost in a crash is made again; nobody has to wait for its flush to the disk. */
     snprintf(sql, sizeof(sql), "SELECT set_config('synchronous_commit', 'off', false), pg_try_advisory_lock(%d, $1::int)", LOCK_NAMESPACE);
     const sh_pg_statement_t statement = {.sql = sh_str_of(sql), .param_count = 1, .params = params};
-    if (sh_pg_session_query(relay->session, &statement, on_locked, relay) == 0) relay->is_asking = true;
-    else schedule(relay, LOCK_RETRY_MS);
+    if (sh_pg_session_query(relay->session, &statement, on_locked, relay) == 0)
+        relay->is_asking = true;
+    else
+        schedule(relay, LOCK_RETRY_MS);
 }
 
 static void on_session_up(void *data, sh_pg_session_t *session) {
@@ -253,8 +253,10 @@ static void fetch(sh_relay_t *relay) {
     if (relay->is_asking || !relay->stats.is_leader) return;
     bool is_wanted = sh_nats_is_ready(relay->nats) && !relay->is_closing;
     if (!is_wanted && relay->mark_count == 0) {
-        if (relay->is_closing) close_session(relay);
-        else back_off(relay);
+        if (relay->is_closing)
+            close_session(relay);
+        else
+            back_off(relay);
         return;
     }
     forget_aside(relay);
@@ -278,8 +280,10 @@ static void fetch(sh_relay_t *relay) {
     sh_buf_dispose(&marks);
     sh_buf_dispose(&omitted);
     if (status) {
-        if (relay->is_closing) close_session(relay);
-        else back_off(relay);
+        if (relay->is_closing)
+            close_session(relay);
+        else
+            back_off(relay);
         return;
     }
     relay->is_asking = true;
@@ -295,8 +299,10 @@ static void batch_done(sh_relay_t *relay) {
     relay->row_count = 0;
     relay->state = RELAY_IDLE;
     if (relay->is_closing) {
-        if (relay->stats.is_leader) fetch(relay);
-        else close_session(relay);
+        if (relay->stats.is_leader)
+            fetch(relay);
+        else
+            close_session(relay);
         return;
     }
     if (!relay->stats.is_leader) {
@@ -312,8 +318,10 @@ static void batch_done(sh_relay_t *relay) {
     }
     relay->backoff_ms = 0;
     uint64_t since_ms = uv_now(relay->loop) - relay->fetched_ms;
-    if (relay->is_batch_full || since_ms >= relay->pause_ms) fetch(relay);
-    else schedule(relay, relay->pause_ms - since_ms);
+    if (relay->is_batch_full || since_ms >= relay->pause_ms)
+        fetch(relay);
+    else
+        schedule(relay, relay->pause_ms - since_ms);
 }
 
 static void set_row_aside(sh_relay_t *relay, const relay_row_t *row, const char *reason) {
@@ -341,7 +349,8 @@ static void row_failed(sh_relay_t *relay, relay_row_t *row, int status, const ch
         return;
     }
     if (!relay->is_batch_failed)
-        sh_log_warn(relay->log, "events wait in the outbox", SH_LOG_C("service", relay->schema), SH_LOG_C("reason", *reason ? reason : sh_err_text(status)));
+        sh_log_warn(relay->log, "events wait in the outbox", SH_LOG_C("service", relay->schema),
+                    SH_LOG_C("reason", *reason ? reason : sh_err_text(status)));
     relay->is_batch_failed = true;
 }
 
@@ -361,9 +370,7 @@ static void on_published(void *data, int status, const char *reason) {
     publish_rows(relay);
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 
 /* bytea in its hex form: \x0a1b (PostgreSQL manual, 8.4.1). */
 static int decode_bytea(sh_str_t text, sh_buf_t *out) {
@@ -403,13 +410,13 @@ static int publish_row(sh_relay_t *relay, relay_row_t *row) {
     sh_buf_t payload;
     sh_arena_init(&arena);
     sh_buf_init(&payload);
-    int status = read_headers(&arena, sh_pg_rows_text(relay->rows, row->index, 4), sh_pg_rows_text(relay->rows, row->index, 1), headers,
-                              &header_count);
+    int status =
+        read_headers(&arena, sh_pg_rows_text(relay->rows, row->index, 4), sh_pg_rows_text(relay->rows, row->index, 1), headers, &header_count);
     if (status == 0) status = decode_bytea(sh_pg_rows_text(relay->rows, row->index, 5), &payload);
     if (status == 0 && payload.len > SH_NATS_PAYLOAD_MAX) status = SH_EINVAL;
     if (status == 0)
-        status = sh_nats_publish(relay->nats, sh_pg_rows_text(relay->rows, row->index, 2), headers, header_count, sh_buf_str(&payload),
-                                 on_published, row);
+        status =
+            sh_nats_publish(relay->nats, sh_pg_rows_text(relay->rows, row->index, 2), headers, header_count, sh_buf_str(&payload), on_published, row);
     sh_buf_dispose(&payload);
     sh_arena_dispose(&arena);
     return status;
@@ -441,8 +448,10 @@ static void publish_rows(sh_relay_t *relay) {
         }
     }
     if (relay->sent_count > 0) return;
-    if (!is_room_left && !relay->is_closing) schedule(relay, relay->pause_ms);
-    else batch_done(relay);
+    if (!is_room_left && !relay->is_closing)
+        schedule(relay, relay->pause_ms);
+    else
+        batch_done(relay);
 }
 
 /* --- retention --- */
@@ -457,8 +466,10 @@ static void on_deleted(void *data, int status, sh_pg_rows_t *rows, const sh_pg_e
     if (status) sh_log_warn(relay->log, "old outbox rows stay", SH_LOG_C("service", relay->schema), SH_LOG_C("reason", error->message));
     bool is_more = status == 0 && rows->affected == RETENTION_ROWS;
     relay->retention_at_ms = uv_now(relay->loop) + (is_more ? relay->poll_ms : RETENTION_MS);
-    if (relay->stats.is_leader) fetch(relay);
-    else if (relay->has_session) try_lock(relay);
+    if (relay->stats.is_leader)
+        fetch(relay);
+    else if (relay->has_session)
+        try_lock(relay);
 }
 
 /* Looks at the oldest rows only, so that it costs the same however large the table is. */
@@ -478,9 +489,12 @@ static bool delete_old_rows(sh_relay_t *relay) {
 static void on_timer(uv_timer_t *timer) {
     sh_relay_t *relay = SH_CONTAINER_OF(timer, sh_relay_t, timer);
     if (relay->is_closing || relay->is_asking) return;
-    if (relay->state == RELAY_PUBLISHING) publish_rows(relay);
-    else if (relay->state == RELAY_IDLE && !delete_old_rows(relay)) fetch(relay);
-    else if (relay->state == RELAY_FOLLOWING && relay->has_session) try_lock(relay);
+    if (relay->state == RELAY_PUBLISHING)
+        publish_rows(relay);
+    else if (relay->state == RELAY_IDLE && !delete_old_rows(relay))
+        fetch(relay);
+    else if (relay->state == RELAY_FOLLOWING && relay->has_session)
+        try_lock(relay);
 }
 
 /* --- life --- */
@@ -494,8 +508,10 @@ static char *format(const char *template, const char *schema) {
     sh_buf_t buf;
     sh_buf_init(&buf);
     for (const char *at = template; *at; at++) {
-        if (*at == '@') sh_buf_put_c(&buf, schema);
-        else sh_buf_put_byte(&buf, *at);
+        if (*at == '@')
+            sh_buf_put_c(&buf, schema);
+        else
+            sh_buf_put_byte(&buf, *at);
     }
     char *text = sh_strdup(sh_buf_c(&buf));
     sh_buf_dispose(&buf);
@@ -537,9 +553,10 @@ int sh_relay_create(uv_loop_t *loop, const sh_relay_opts_t *opts, sh_log_t *log,
                               "WHERE published_at IS NULL AND id <> ALL($2::bigint[]) ORDER BY id LIMIT $3::int",
                               relay->schema);
     if (opts->keep_days)
-        relay->sql_delete = format("DELETE FROM @.outbox WHERE id IN (SELECT id FROM (SELECT id, published_at FROM @.outbox ORDER BY id LIMIT $2::int) "
-                                   "oldest WHERE published_at < now() - make_interval(days => $1::int))",
-                                   relay->schema);
+        relay->sql_delete =
+            format("DELETE FROM @.outbox WHERE id IN (SELECT id FROM (SELECT id, published_at FROM @.outbox ORDER BY id LIMIT $2::int) "
+                   "oldest WHERE published_at < now() - make_interval(days => $1::int))",
+                   relay->schema);
     SH_ASSERT(uv_timer_init(loop, &relay->timer) == 0);
     relay->handles_open = 1;
     if (relay->wake_fd >= 0 && uv_poll_init(loop, &relay->poll, relay->wake_fd) == 0) {
@@ -585,8 +602,10 @@ static void on_session_closed(void *data) {
 static void close_session(sh_relay_t *relay) {
     relay->stats.is_leader = false;
     uv_timer_stop(&relay->timer);
-    if (relay->session) sh_pg_session_close(relay->session, on_session_closed, relay);
-    else on_session_closed(relay);
+    if (relay->session)
+        sh_pg_session_close(relay->session, on_session_closed, relay);
+    else
+        on_session_closed(relay);
 }
 
 void sh_relay_close(sh_relay_t *relay, void (*fn)(void *data), void *data) {
@@ -598,9 +617,12 @@ void sh_relay_close(sh_relay_t *relay, void (*fn)(void *data), void *data) {
     if (relay->has_poll) uv_poll_stop(&relay->poll);
     uv_timer_stop(&relay->timer);
     if (relay->is_asking || relay->sent_count > 0) return; /* its callback goes on */
-    if (relay->state == RELAY_PUBLISHING) batch_done(relay);
-    else if (relay->stats.is_leader) fetch(relay);
-    else close_session(relay);
+    if (relay->state == RELAY_PUBLISHING)
+        batch_done(relay);
+    else if (relay->stats.is_leader)
+        fetch(relay);
+    else
+        close_session(relay);
 }
 
 void sh_relay_stats(const sh_relay_t *relay, sh_relay_stats_t *out) { *out = relay->stats; }

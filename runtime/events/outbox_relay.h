@@ -25,16 +25,16 @@ typedef struct sh_relay sh_relay_t;
 enum { SH_RELAY_BATCH_MAX = 256 };
 
 typedef struct sh_relay_opts {
-    const char *schema;      /* of the service: "sales"; [a-z][a-z0-9_]*; copied */
-    sh_pg_opts_t session;    /* the service's login, for one session outside the pool */
-    sh_nats_t *nats;         /* outlives the relay */
-    int wake_fd;             /* an eventfd (non-blocking) that all processes of the service share, made before the fork; stays the caller's.
-                                -1: the poll alone */
-    uint32_t batch;          /* rows taken at a time; 0: SH_RELAY_BATCH_MAX */
-    uint64_t poll_ms;        /* looks even if nobody woke it; 0: 500 */
-    uint64_t pause_ms;       /* between two batches that are not full; 0: 5 */
-    uint32_t keep_days;      /* published rows older than this are deleted, now and then; 0: never */
-    sh_metrics_t *metrics;   /* NULL: none */
+    const char *schema;    /* of the service: "sales"; [a-z][a-z0-9_]*; copied */
+    sh_pg_opts_t session;  /* the service's login, for one session outside the pool */
+    sh_nats_t *nats;       /* outlives the relay */
+    int wake_fd;           /* an eventfd (non-blocking) that all processes of the service share, made before the fork; stays the caller's.
+                              -1: the poll alone */
+    uint32_t batch;        /* rows taken at a time; 0: SH_RELAY_BATCH_MAX */
+    uint64_t poll_ms;      /* looks even if nobody woke it; 0: 500 */
+    uint64_t pause_ms;     /* between two batches that are not full; 0: 5 */
+    uint32_t keep_days;    /* published rows older than this are deleted, now and then; 0: never */
+    sh_metrics_t *metrics; /* NULL: none */
 } sh_relay_opts_t;
 
 typedef struct sh_relay_stats {

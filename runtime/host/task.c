@@ -287,7 +287,11 @@ sh_task_t *sh_task_current(lua_State *L) {
 int sh_task_park(lua_State *L, sh_task_cancel_fn cancel, void *data) {
     sh_task_t *task = sh_vm_of(L)->current;
     SH_ASSERT(task && cancel);
-    if (task->co.L != L) return luaL_error(L, "waiting is possible in the task's own coroutine only");
+    if (task->co.L != L || !lua_isyieldable(L)) {
+        cancel(data); /* else its callback would resume a task that does not wait */
+        return luaL_error(L, "it is not possible to wait here: not in a coroutine of your own, nor inside a function that C calls back "
+                             "(a comparator of table.sort, a replacement of string.gsub)");
+    }
     task->cancel = cancel;
     task->cancel_data = data;
     return lua_yield(L, 0);

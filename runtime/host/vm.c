@@ -163,12 +163,13 @@ int sh_vm_create(const sh_vm_opts_t *opts, sh_vm_t **out, sh_buf_t *error) {
         sh_buf_put_lit(error, "no memory for a Lua state: raise budget.memory_mb");
         goto fail;
     }
-    luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | (opts->jit ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
     if (lua_cpcall(vm->L, build, NULL)) {
         const char *text = lua_tostring(vm->L, -1);
         sh_buf_put_c(error, text ? text : "the sandbox cannot be built");
         goto fail;
     }
+    /* Not before: opening the `jit` library, as a trusted state does, switches the compiler on. */
+    luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | (opts->jit ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
     lua_sethook(vm->L, sh_task_hook, LUA_MASKCOUNT, SH_HOOK_INSTRUCTIONS);
     *out = vm;
     return SH_OK;

@@ -20,9 +20,7 @@ static void receive(sh_mailbox_t *mailbox) {
     SH_ASSERT(sh_list_is_empty(&letters));
 }
 
-static void on_async(uv_async_t *async) {
-    receive(SH_CONTAINER_OF(async, sh_mailbox_t, async));
-}
+static void on_async(uv_async_t *async) { receive(SH_CONTAINER_OF(async, sh_mailbox_t, async)); }
 
 int sh_mailbox_open(sh_mailbox_t *mailbox, uv_loop_t *loop, sh_mailbox_fn fn, void *data) {
     *mailbox = (sh_mailbox_t){.fn = fn, .data = data};

@@ -76,8 +76,7 @@ fail_streams:
 
 void sh_nats_close(sh_nats_t *nats, void (*fn)(void *data), void *data) {
     SH_ASSERT(nats->state != SH_NATS_CLOSING);
-    while (!sh_list_is_empty(&nats->consumers))
-        sh_nats_consumer_stop((sh_nats_consumer_t *)(void *)nats->consumers.next);
+    while (!sh_list_is_empty(&nats->consumers)) sh_nats_consumer_stop((sh_nats_consumer_t *)(void *)nats->consumers.next);
     nats->close_fn = fn;
     nats->close_data = data;
     sh_nats_set_state(nats, SH_NATS_CLOSING, "closing");
@@ -94,13 +93,9 @@ static void on_handle_closed(sh_nats_t *nats) {
     if (fn) fn(data);
 }
 
-static void on_timer_closed(uv_handle_t *handle) {
-    on_handle_closed(SH_CONTAINER_OF((uv_timer_t *)handle, sh_nats_t, timer));
-}
+static void on_timer_closed(uv_handle_t *handle) { on_handle_closed(SH_CONTAINER_OF((uv_timer_t *)handle, sh_nats_t, timer)); }
 
-static void on_mailbox_closed(void *data) {
-    on_handle_closed(data);
-}
+static void on_mailbox_closed(void *data) { on_handle_closed(data); }
 
 void sh_nats_set_state(sh_nats_t *nats, sh_nats_state_t state, const char *status) {
     bool was_ready = nats->state == SH_NATS_READY, is_ready = state == SH_NATS_READY;
@@ -162,8 +157,10 @@ static void request_done(sh_nats_t *nats, sh_nats_request_t *request, int status
     sh_list_unlink(&request->link);
     /* Behind the others, so that a slot rests as long as possible before its next generation. */
     sh_list_link(&nats->free_slots, &request->link);
-    if (done.is_publish) done.publish_fn(done.data, status, reason);
-    else done.reply_fn(done.data, status, raw);
+    if (done.is_publish)
+        done.publish_fn(done.data, status, reason);
+    else
+        done.reply_fn(done.data, status, raw);
 }
 
 static void fail_waiting(sh_nats_t *nats, int status, const char *reason) {
@@ -189,8 +186,8 @@ static bool is_plain(sh_str_t text, const char *forbidden) {
     return true;
 }
 
-int sh_nats_publish(sh_nats_t *nats, sh_str_t subject, const sh_nats_header_t *headers, uint32_t header_count,
-                    sh_str_t payload, sh_nats_publish_fn fn, void *data) {
+int sh_nats_publish(sh_nats_t *nats, sh_str_t subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload,
+                    sh_nats_publish_fn fn, void *data) {
     if (subject.len == 0 || subject.len > SH_NATS_SUBJECT_MAX || !is_plain(subject, " \t*>")) return SH_EINVAL;
     if (header_count > SH_NATS_HEADERS_MAX) return SH_EINVAL;
     for (uint32_t i = 0; i < header_count; i++) {
@@ -276,8 +273,10 @@ static void on_message(sh_nats_t *nats, sh_nats_letter_t *letter) {
     sh_str_t subject = sh_nats_raw_subject(letter->raw), inbox = sh_str_of(nats->inbox);
     if (subject.len > inbox.len + 2 && sh_str_has_prefix(subject, inbox)) {
         sh_str_t suffix = sh_str(subject.ptr + inbox.len + 2, subject.len - inbox.len - 2);
-        if (subject.ptr[inbox.len + 1] == 'r') on_reply(nats, suffix, letter->raw);
-        else sh_nats_consumers_pull_status(nats, suffix, letter->raw);
+        if (subject.ptr[inbox.len + 1] == 'r')
+            on_reply(nats, suffix, letter->raw);
+        else
+            sh_nats_consumers_pull_status(nats, suffix, letter->raw);
         return;
     }
     sh_nats_consumers_message(nats, letter->raw);
@@ -325,17 +324,13 @@ static void on_letters(void *data, sh_list_t *letters) {
         case SH_NATS_LETTER_DOWN:
             if (!is_closing) on_down(nats, letter->reason);
             break;
-        case SH_NATS_LETTER_MESSAGE:
-            on_message(nats, letter);
-            break;
+        case SH_NATS_LETTER_MESSAGE: on_message(nats, letter); break;
         case SH_NATS_LETTER_UNSENT: {
             sh_nats_request_t *request = request_of(nats, letter->token);
             if (request) request_done(nats, request, letter->status, NULL, letter->reason);
             break;
         }
-        case SH_NATS_LETTER_CLOSED:
-            is_closed = true;
-            break;
+        case SH_NATS_LETTER_CLOSED: is_closed = true; break;
         }
         sh_nats_letter_destroy(letter);
     }

@@ -16,7 +16,7 @@ enum {
     HEARTBEAT_MS = 5000,
     SILENCE_MS_MAX = 12000, /* two heartbeats missed */
     RETRY_MS = 1000,
-    STOP_NAK_MS = 100,      /* messages given back unread come again soon, at another process */
+    STOP_NAK_MS = 100, /* messages given back unread come again soon, at another process */
     BATCH_DEFAULT = 64,
     ACK_PENDING_DEFAULT = 1024,
     ACK_WAIT_MS_DEFAULT = 60000,
@@ -33,20 +33,20 @@ struct sh_nats_consumer {
     uint32_t ack_pending_max, batch, outstanding_max;
     sh_nats_messages_fn fn;
     void *data;
-    sh_list_t queued;        /* arrived in this turn */
-    uint32_t outstanding;    /* queued or held */
-    uint64_t pull_serial;    /* of the pull that is out; 0: none */
-    uint32_t pull_left;      /* messages it may still bring */
-    uint64_t heard_ms;       /* when the broker last said anything about it */
-    uint64_t retry_at_ms;    /* 0: nothing is put off */
+    sh_list_t queued;     /* arrived in this turn */
+    uint32_t outstanding; /* queued or held */
+    uint64_t pull_serial; /* of the pull that is out; 0: none */
+    uint32_t pull_left;   /* messages it may still bring */
+    uint64_t heard_ms;    /* when the broker last said anything about it */
+    uint64_t retry_at_ms; /* 0: nothing is put off */
     uint64_t backlog;
-    uint32_t retained;       /* the owner, and a creation under way */
+    uint32_t retained; /* the owner, and a creation under way */
     bool is_stopped;
 };
 
 struct sh_nats_msg {
-    sh_list_t link;              /* on queued or nats->held */
-    sh_nats_t *nats;             /* NULL after close */
+    sh_list_t link;               /* on queued or nats->held */
+    sh_nats_t *nats;              /* NULL after close */
     sh_nats_consumer_t *consumer; /* NULL after stop */
     sh_nats_raw_t *raw;
     uint32_t deliveries;
@@ -72,8 +72,8 @@ static void pull(sh_nats_consumer_t *consumer) {
     consumer->heard_ms = uv_now(nats->loop);
     int subject_len = snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.MSG.NEXT.%s.%s", consumer->stream, consumer->durable);
     int reply_len = snprintf(reply, sizeof(reply), "%s.p%" PRIx64, nats->inbox, consumer->pull_serial);
-    int body_len = snprintf(body, sizeof(body), "{\"batch\":%u,\"expires\":%d000000,\"idle_heartbeat\":%d000000}", consumer->batch,
-                            PULL_EXPIRES_MS, HEARTBEAT_MS);
+    int body_len = snprintf(body, sizeof(body), "{\"batch\":%u,\"expires\":%d000000,\"idle_heartbeat\":%d000000}", consumer->batch, PULL_EXPIRES_MS,
+                            HEARTBEAT_MS);
     sh_nats_send(nats, sh_str(subject, (size_t)subject_len), sh_str(reply, (size_t)reply_len), sh_str(body, (size_t)body_len));
 }
 
@@ -158,9 +158,7 @@ static void create_durable(sh_nats_consumer_t *consumer) {
     sh_buf_dispose(&body);
 }
 
-static bool is_token(const char *text) {
-    return text && *text && strlen(text) <= 64 && !strpbrk(text, " .*>/\\\t\r\n");
-}
+static bool is_token(const char *text) { return text && *text && strlen(text) <= 64 && !strpbrk(text, " .*>/\\\t\r\n"); }
 
 int sh_nats_consume(sh_nats_t *nats, const sh_nats_consumer_opts_t *opts, sh_nats_messages_fn fn, void *data, sh_nats_consumer_t **out) {
     SH_ASSERT(nats->state != SH_NATS_CLOSING);
@@ -207,9 +205,7 @@ uint64_t sh_nats_consumer_backlog(const sh_nats_consumer_t *consumer) { return c
 
 /* --- called by nats.c --- */
 
-void sh_nats_consumers_up(sh_nats_t *nats) {
-    sh_list_each(it, tmp, &nats->consumers) create_durable(SH_CONTAINER_OF(it, sh_nats_consumer_t, link));
-}
+void sh_nats_consumers_up(sh_nats_t *nats) { sh_list_each(it, tmp, &nats->consumers) create_durable(SH_CONTAINER_OF(it, sh_nats_consumer_t, link)); }
 
 void sh_nats_consumers_down(sh_nats_t *nats) {
     sh_list_each(it, tmp, &nats->consumers) {
@@ -225,8 +221,10 @@ void sh_nats_consumers_tick(sh_nats_t *nats, uint64_t now_ms) {
         sh_nats_consumer_t *consumer = SH_CONTAINER_OF(it, sh_nats_consumer_t, link);
         if (consumer->retry_at_ms && consumer->retry_at_ms <= now_ms) {
             consumer->retry_at_ms = 0;
-            if (consumer->state == CONSUMER_WAITING) create_durable(consumer);
-            else pull_if_due(consumer);
+            if (consumer->state == CONSUMER_WAITING)
+                create_durable(consumer);
+            else
+                pull_if_due(consumer);
         } else if (consumer->pull_serial && now_ms > consumer->heard_ms + SILENCE_MS_MAX) {
             sh_log_warn(nats->log, "pull without heartbeat, asking again", SH_LOG_C("consumer", consumer->durable));
             consumer->pull_serial = 0;
@@ -370,9 +368,7 @@ void sh_nats_term(sh_nats_msg_t *msg) {
     msg_end(msg);
 }
 
-void sh_nats_in_progress(sh_nats_msg_t *msg) {
-    answer(msg, "+WPI", 4);
-}
+void sh_nats_in_progress(sh_nats_msg_t *msg) { answer(msg, "+WPI", 4); }
 
 sh_str_t sh_nats_msg_subject(const sh_nats_msg_t *msg) { return sh_nats_raw_subject(msg->raw); }
 sh_str_t sh_nats_msg_payload(const sh_nats_msg_t *msg) { return sh_nats_raw_payload(msg->raw); }

@@ -34,7 +34,7 @@ typedef struct sh_nats_request {
 
 typedef struct sh_nats_stream_copy {
     char *name;
-    char **subjects; /* NULL-terminated */
+    char **subjects;         /* NULL-terminated */
     sh_nats_stream_t wanted; /* its pointers are not used */
 } sh_nats_stream_copy_t;
 
@@ -81,7 +81,7 @@ int sh_nats_api_error(sh_nats_raw_t *raw, char *text, size_t size);
 void sh_nats_consumers_up(sh_nats_t *nats);
 void sh_nats_consumers_down(sh_nats_t *nats);
 void sh_nats_consumers_tick(sh_nats_t *nats, uint64_t now_ms);
-void sh_nats_consumers_message(sh_nats_t *nats, sh_nats_raw_t *raw); /* takes raw */
+void sh_nats_consumers_message(sh_nats_t *nats, sh_nats_raw_t *raw);                      /* takes raw */
 void sh_nats_consumers_pull_status(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw); /* lent */
 void sh_nats_consumers_deliver(sh_nats_t *nats);
 void sh_nats_consumers_dispose(sh_nats_t *nats); /* and detaches held messages */

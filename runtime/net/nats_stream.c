@@ -83,8 +83,10 @@ static void on_written(void *data, int status, sh_nats_raw_t *raw) {
     sh_nats_t *nats = data;
     char text[SH_NATS_REASON_MAX] = "";
     if (nats->state != SH_NATS_CHECKING) return;
-    if (status) put_off(nats, sh_err_text(status));
-    else if (sh_nats_api_error(raw, text, sizeof(text))) put_off(nats, text);
+    if (status)
+        put_off(nats, sh_err_text(status));
+    else if (sh_nats_api_error(raw, text, sizeof(text)))
+        put_off(nats, text);
     else {
         sh_log_info(nats->log, "stream made or brought up to date", SH_LOG_C("stream", nats->streams[nats->stream_checked].name));
         stream_done(nats);
@@ -104,8 +106,7 @@ static void create_stream(sh_nats_t *nats) {
     }
     sh_buf_printf(&body,
                   "],\"retention\":\"limits\",\"storage\":\"file\",\"discard\":\"new\",\"max_consumers\":-1,\"max_msgs\":-1,"
-                  "\"max_msg_size\":-1,\"max_bytes\":%" PRId64 ",\"max_age\":%" PRId64 ",\"duplicate_window\":%" PRId64
-                  ",\"num_replicas\":%u}",
+                  "\"max_msg_size\":-1,\"max_bytes\":%" PRId64 ",\"max_age\":%" PRId64 ",\"duplicate_window\":%" PRId64 ",\"num_replicas\":%u}",
                   stream->wanted.bytes_max, stream->wanted.age_s_max * NS_PER_S, window_s(&stream->wanted) * NS_PER_S,
                   stream->wanted.replicas ? stream->wanted.replicas : 1);
     ask(nats, "CREATE", sh_buf_str(&body), on_written);
@@ -130,8 +131,7 @@ static const char *conflict_of(const sh_json_value_t *config, const sh_nats_stre
     if (!has_subjects(config, stream->subjects)) return "exists with other subjects; edit or remove it at the broker";
     if (!sh_str_eq_c(text_of(config, "retention"), "limits")) return "exists, but its retention is not \"limits\"";
     if (!sh_str_eq_c(text_of(config, "storage"), "file")) return "exists, but its storage is not \"file\"";
-    if (!sh_str_eq_c(text_of(config, "discard"), "new"))
-        return "exists, but discards old messages when full; set it to discard \"new\"";
+    if (!sh_str_eq_c(text_of(config, "discard"), "new")) return "exists, but discards old messages when full; set it to discard \"new\"";
     return NULL;
 }
 
@@ -177,9 +177,12 @@ static void on_info(void *data, int status, sh_nats_raw_t *raw) {
     sh_arena_init(&arena);
     sh_json_value_t *answer = parse(&arena, raw);
     int code = error_of(answer, text, sizeof(text));
-    if (code == STREAM_NOT_FOUND) create_stream(nats);
-    else if (code) put_off(nats, text);
-    else check_config(nats, sh_json_get(answer, "config"), &arena);
+    if (code == STREAM_NOT_FOUND)
+        create_stream(nats);
+    else if (code)
+        put_off(nats, text);
+    else
+        check_config(nats, sh_json_get(answer, "config"), &arena);
     sh_arena_dispose(&arena);
 }
 
@@ -193,9 +196,7 @@ static void check_next(sh_nats_t *nats) {
     sh_nats_consumers_up(nats);
 }
 
-void sh_nats_streams_check(sh_nats_t *nats) {
-    check_next(nats);
-}
+void sh_nats_streams_check(sh_nats_t *nats) { check_next(nats); }
 
 /* --- copies --- */
 

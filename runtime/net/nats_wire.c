@@ -22,13 +22,13 @@ struct sh_nats_wire {
     uv_thread_t thread;
     uv_mutex_t mutex;
     uv_cond_t wake;
-    sh_list_t items;        /* guarded by mutex, as are the three below */
+    sh_list_t items; /* guarded by mutex, as are the three below */
     bool is_stopping;
     bool is_conn_closed;    /* nats.c's last callback of this connection came */
     bool is_inbox_complete; /* its message handler will not run any more */
     char *url, *name, *ca_file, *cert_file, *key_file;
     char inbox[SH_NATS_INBOX_LEN + 3];
-    natsOptions *options;       /* the thread's, as are those below */
+    natsOptions *options; /* the thread's, as are those below */
     natsConnection *connection;
     natsSubscription *subscription;
 };
@@ -63,8 +63,7 @@ static char *copy_text(char *at, sh_str_t text) {
     return at + text.len + 1;
 }
 
-sh_nats_item_t *sh_nats_item_create(sh_str_t subject, sh_str_t reply, const sh_nats_header_t *headers, uint32_t header_count,
-                                    sh_str_t payload) {
+sh_nats_item_t *sh_nats_item_create(sh_str_t subject, sh_str_t reply, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload) {
     size_t size = sizeof(sh_nats_item_t) + subject.len + 1 + reply.len + 1 + payload.len;
     for (uint32_t i = 0; i < header_count; i++) size += headers[i].name.len + headers[i].value.len + 2;
     sh_nats_item_t *item = sh_alloc(size);
@@ -268,8 +267,7 @@ static bool send_items(sh_nats_wire_t *wire) {
         sh_list_t items;
         sh_list_init(&items);
         uv_mutex_lock(&wire->mutex);
-        while (sh_list_is_empty(&wire->items) && !wire->is_stopping && !wire->is_conn_closed)
-            uv_cond_wait(&wire->wake, &wire->mutex);
+        while (sh_list_is_empty(&wire->items) && !wire->is_stopping && !wire->is_conn_closed) uv_cond_wait(&wire->wake, &wire->mutex);
         sh_list_each(it, tmp, &wire->items) {
             sh_list_unlink(it);
             sh_list_link(&items, it);
@@ -299,9 +297,7 @@ static void run(void *data) {
 
 /* --- the loop's side --- */
 
-static char *copy_option(const char *text) {
-    return text && *text ? sh_strdup(text) : NULL;
-}
+static char *copy_option(const char *text) { return text && *text ? sh_strdup(text) : NULL; }
 
 static void free_wire(sh_nats_wire_t *wire) {
     free(wire->url);
@@ -347,9 +343,7 @@ void sh_nats_wire_send(sh_nats_wire_t *wire, sh_nats_item_t *item) {
     uv_mutex_unlock(&wire->mutex);
 }
 
-void sh_nats_wire_stop(sh_nats_wire_t *wire) {
-    set_flag(wire, &wire->is_stopping);
-}
+void sh_nats_wire_stop(sh_nats_wire_t *wire) { set_flag(wire, &wire->is_stopping); }
 
 void sh_nats_wire_destroy(sh_nats_wire_t *wire) {
     uv_thread_join(&wire->thread);
@@ -364,13 +358,9 @@ void sh_nats_wire_destroy(sh_nats_wire_t *wire) {
 
 /* --- raw messages --- */
 
-sh_str_t sh_nats_raw_subject(const sh_nats_raw_t *raw) {
-    return sh_str_of(natsMsg_GetSubject((const natsMsg *)raw));
-}
+sh_str_t sh_nats_raw_subject(const sh_nats_raw_t *raw) { return sh_str_of(natsMsg_GetSubject((const natsMsg *)raw)); }
 
-sh_str_t sh_nats_raw_reply(const sh_nats_raw_t *raw) {
-    return sh_str_of(natsMsg_GetReply((const natsMsg *)raw));
-}
+sh_str_t sh_nats_raw_reply(const sh_nats_raw_t *raw) { return sh_str_of(natsMsg_GetReply((const natsMsg *)raw)); }
 
 sh_str_t sh_nats_raw_payload(const sh_nats_raw_t *raw) {
     int len = natsMsg_GetDataLength((const natsMsg *)raw);
@@ -387,12 +377,9 @@ uint32_t sh_nats_raw_headers(sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t
     int count = 0;
     uint32_t filled = 0;
     if (natsMsgHeader_Keys((natsMsg *)raw, &keys, &count) != NATS_OK) return 0;
-    for (int i = 0; i < count && filled < max; i++, filled++)
-        out[filled] = (sh_nats_header_t){sh_str_of(keys[i]), sh_nats_raw_header(raw, keys[i])};
+    for (int i = 0; i < count && filled < max; i++, filled++) out[filled] = (sh_nats_header_t){sh_str_of(keys[i]), sh_nats_raw_header(raw, keys[i])};
     free((void *)keys);
     return filled;
 }
 
-void sh_nats_raw_destroy(sh_nats_raw_t *raw) {
-    natsMsg_Destroy((natsMsg *)raw);
-}
+void sh_nats_raw_destroy(sh_nats_raw_t *raw) { natsMsg_Destroy((natsMsg *)raw); }

@@ -26,9 +26,9 @@ typedef enum sh_nats_letter_kind {
 typedef struct sh_nats_letter {
     sh_list_t link;
     sh_nats_letter_kind_t kind;
-    sh_nats_raw_t *raw;     /* MESSAGE: owned */
-    uint64_t token;         /* UNSENT */
-    int status;             /* UNSENT */
+    sh_nats_raw_t *raw;              /* MESSAGE: owned */
+    uint64_t token;                  /* UNSENT */
+    int status;                      /* UNSENT */
     char reason[SH_NATS_REASON_MAX]; /* not initialized past its NUL; MESSAGE: "" */
 } sh_nats_letter_t;
 void sh_nats_letter_destroy(sh_nats_letter_t *letter);
@@ -36,17 +36,16 @@ void sh_nats_letter_destroy(sh_nats_letter_t *letter);
 /* Something to publish. Made on the loop in one allocation, taken by sh_nats_wire_send(). */
 typedef struct sh_nats_item {
     sh_list_t link;
-    uint64_t token;         /* not 0: an UNSENT letter tells when it could not be sent */
+    uint64_t token;              /* not 0: an UNSENT letter tells when it could not be sent */
     const char *subject, *reply; /* NUL-terminated; reply NULL for none */
     uint32_t header_count;
-    const char *headers;    /* name NUL value NUL ... */
+    const char *headers; /* name NUL value NUL ... */
     const char *payload;
     size_t payload_len;
 } sh_nats_item_t;
 
 /* Copies everything. */
-sh_nats_item_t *sh_nats_item_create(sh_str_t subject, sh_str_t reply, const sh_nats_header_t *headers, uint32_t header_count,
-                                    sh_str_t payload);
+sh_nats_item_t *sh_nats_item_create(sh_str_t subject, sh_str_t reply, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload);
 
 /* Starts the thread. `inbox` is a subject prefix ("_INBOX.abc"); what comes to inbox.* is posted. Options are copied. */
 int sh_nats_wire_create(const sh_nats_opts_t *opts, const char *inbox, sh_mailbox_t *mailbox, sh_nats_wire_t **out) SH_MUSTCHECK;

@@ -134,11 +134,15 @@ static bool take_result(sh_pg_conn_t *conn, PGresult *r) {
     ExecStatusType status = PQresultStatus(r);
     if (status == PGRES_PIPELINE_SYNC) {
         PQclear(r);
-        SH_ASSERT(flight->done == flight->command_count || PQstatus(conn->pg) == CONNECTION_BAD);
+        SH_ASSERT(flight->done == flight->command_count);
         complete(conn, flight);
         return true;
     }
-    SH_ASSERT(flight->done < flight->command_count);
+    if (flight->done == flight->command_count) { /* libpq's own word about a connection that broke before the Sync */
+        PQclear(r);
+        sh_pg_conn_lose(conn, PQerrorMessage(conn->pg));
+        return false;
+    }
     sh_pg_command_t command = flight->commands[flight->done++];
     if (SH_LIKELY(status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)) succeed_command(conn, flight, &command, r);
     else fail_command(conn, flight, &command, r);

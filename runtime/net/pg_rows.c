@@ -1,69 +1,74 @@
-/* Column kinds by OID, and rows as JSON straight from libpq's memory. */
+/* Row sets: what a column is, and values as JSON straight from libpq's memory. */
 #include "net/pg_rows.h"
 
 #include <stdlib.h>
 
-/* OIDs of pg_type.dat; they are fixed for built-in types. */
-enum {
-    OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_JSON = 114, OID_FLOAT4 = 700, OID_FLOAT8 = 701,
-    OID_INT4_ARRAY = 1007, OID_TEXT_ARRAY = 1009, OID_VARCHAR_ARRAY = 1015, OID_DATE = 1082, OID_TIMESTAMPTZ = 1184, OID_NUMERIC = 1700,
-    OID_UUID = 2950, OID_UUID_ARRAY = 2951, OID_JSONB = 3802,
-};
-static const int64_t SAFE_INTEGER_MAX = 9007199254740991; /* 2^53 - 1: up to here a double is exact */
+enum { EXACT_DIGITS = 15, ARRAY_DEPTH_MAX = 6 /* Postgres' own limit */, KEY_GROWTH = 6 /* \u0000 */ };
 
-static sh_pg_kind_t kind_of(Oid oid) {
-    switch (oid) {
-    case OID_BOOL: return SH_PG_BOOL;
-    case OID_INT2: case OID_INT4: return SH_PG_INT;
-    case OID_INT8: return SH_PG_BIGINT;
-    case OID_NUMERIC: return SH_PG_NUMERIC;
-    case OID_FLOAT4: case OID_FLOAT8: return SH_PG_FLOAT;
-    case OID_UUID: return SH_PG_UUID;
-    case OID_DATE: return SH_PG_DATE;
-    case OID_TIMESTAMPTZ: return SH_PG_TIMESTAMPTZ;
-    case OID_JSON: case OID_JSONB: return SH_PG_JSON;
-    case OID_BYTEA: return SH_PG_BYTEA;
-    case OID_TEXT_ARRAY: case OID_VARCHAR_ARRAY: return SH_PG_TEXT_ARRAY;
-    case OID_INT4_ARRAY: return SH_PG_INT_ARRAY;
-    case OID_UUID_ARRAY: return SH_PG_UUID_ARRAY;
+static sh_pg_kind_t kind_of(Oid type) {
+    switch (type) { /* pg_type.dat; these never change */
+    case 16: return SH_PG_BOOL;
+    case 17: return SH_PG_BYTEA;
+    case 21: case 23: return SH_PG_INT;
+    case 20: case 26: return SH_PG_BIGINT;
+    case 700: case 701: return SH_PG_FLOAT;
+    case 1700: return SH_PG_NUMERIC;
+    case 2950: return SH_PG_UUID;
+    case 1082: return SH_PG_DATE;
+    case 1184: return SH_PG_TIMESTAMPTZ;
+    case 114: case 3802: return SH_PG_JSON;
+    case 1002: case 1003: case 1009: case 1014: case 1015: return SH_PG_TEXT_ARRAY; /* char, name, text, bpchar, varchar */
+    case 1182: case 1231: return SH_PG_TEXT_ARRAY; /* dates and numerics are text in JSON too */
+    case 1005: case 1007: case 1016: return SH_PG_INT_ARRAY;
+    case 2951: return SH_PG_UUID_ARRAY;
     default: return SH_PG_TEXT;
     }
 }
 
-sh_pg_rows_t *sh_pg_rows_create(PGresult *result) {
-    uint32_t columns = (uint32_t)PQnfields(result);
-    size_t keys = 0;
-    for (uint32_t i = 0; i < columns; i++) keys += strlen(PQfname(result, (int)i)) * 6 + 3;
-    sh_pg_rows_t *rows = sh_alloc(sizeof *rows + columns * sizeof(sh_pg_column_t) + keys);
-    sh_pg_column_t *list = (sh_pg_column_t *)(rows + 1);
-    char *at = (char *)(list + columns);
-    const char *affected = PQcmdTuples(result);
-    *rows = (sh_pg_rows_t){.result = result, .row_count = (uint32_t)PQntuples(result), .column_count = columns, .retained = 1, .columns = list,
-                           .affected = (uint32_t)strtoul(affected, NULL, 10)};
-    for (uint32_t i = 0; i < columns; i++) {
-        const char *name = PQfname(result, (int)i);
-        size_t n = strlen(name);
-        bool plain = true;
-        for (size_t k = 0; k < n && plain; k++) plain = (unsigned char)name[k] >= 0x20 && name[k] != '"' && name[k] != '\\' && name[k] != 0x7f;
-        list[i].name = name;
-        list[i].kind = kind_of(PQftype(result, (int)i));
-        if (plain) {
-            list[i].json_key = sh_str(at, n + 3);
-            *at++ = '"';
-            memcpy(at, name, n);
-            at += n;
-            *at++ = '"';
-            *at++ = ':';
-        } else {
-            sh_buf_t key = {0};
-            sh_buf_put_json(&key, sh_str(name, n));
-            sh_buf_put_byte(&key, ':');
-            memcpy(at, key.ptr, key.len);
-            list[i].json_key = sh_str(at, key.len);
-            at += key.len;
-            sh_buf_dispose(&key);
+static char *put_key(char *at, const char *name) {
+    static const char hex[] = "0123456789abcdef";
+    *at++ = '"';
+    for (; *name; name++) {
+        unsigned char c = (unsigned char)*name;
+        if (c < 0x20) {
+            memcpy(at, "\\u00", 4);
+            at[4] = hex[c >> 4];
+            at[5] = hex[c & 15];
+            at += 6;
+            continue;
         }
+        if (c == '"' || c == '\\') *at++ = '\\';
+        *at++ = *name;
     }
+    *at++ = '"';
+    *at++ = ':';
+    return at;
+}
+
+/* Rows, columns and keys lie in one block. */
+sh_pg_rows_t *sh_pg_rows_create(PGresult *result) {
+    uint32_t count = (uint32_t)PQnfields(result);
+    size_t keys = 0;
+    for (uint32_t i = 0; i < count; i++) keys += KEY_GROWTH * strlen(PQfname(result, (int)i)) + 3;
+    char *block = sh_alloc(sizeof(sh_pg_rows_t) + count * sizeof(sh_pg_column_t) + keys);
+    sh_pg_rows_t *rows = (sh_pg_rows_t *)(void *)block;
+    sh_pg_column_t *columns = (sh_pg_column_t *)(void *)(block + sizeof *rows);
+    char *key = (char *)(columns + count);
+    for (uint32_t i = 0; i < count; i++) {
+        columns[i].name = PQfname(result, (int)i);
+        columns[i].kind = kind_of(PQftype(result, (int)i));
+        char *end = put_key(key, columns[i].name);
+        columns[i].json_key = sh_str(key, (size_t)(end - key));
+        key = end;
+    }
+    *rows = (sh_pg_rows_t){
+        .result = result,
+        .row_count = (uint32_t)PQntuples(result),
+        .column_count = count,
+        .affected = *PQcmdStatus(result) == 'S' ? 0 : (uint32_t)strtoul(PQcmdTuples(result), NULL, 10), /* not what a SELECT read */
+        .retained = 1,
+        .columns = columns,
+    };
     return rows;
 }
 
@@ -74,144 +79,128 @@ void sh_pg_rows_release(sh_pg_rows_t *rows) {
 }
 
 int sh_pg_rows_column(const sh_pg_rows_t *rows, sh_str_t name) {
-    for (uint32_t i = 0; i < rows->column_count; i++)
-        if (sh_str_eq_c(name, rows->columns[i].name)) return (int)i;
+    for (uint32_t i = 0; i < rows->column_count; i++) {
+        const char *own = rows->columns[i].name;
+        if (strncmp(own, name.ptr, name.len) == 0 && own[name.len] == 0) return (int)i;
+    }
     return -1;
 }
 
-static void put_quoted(sh_buf_t *out, sh_str_t s) {
-    char *p = sh_buf_reserve(out, s.len + 2);
-    p[0] = '"';
-    memcpy(p + 1, s.ptr, s.len);
-    p[s.len + 1] = '"';
-    out->len += s.len + 2;
-}
-
-void sh_pg_put_timestamptz(sh_buf_t *out, sh_str_t s) {
-    if (s.len < 22 || s.ptr[10] != ' ' || memcmp(s.ptr + s.len - 3, "+00", 3) != 0) {
-        sh_buf_put_str(out, s);
-        return;
-    }
-    char *p = sh_buf_reserve(out, s.len);
-    memcpy(p, s.ptr, s.len - 3);
-    p[10] = 'T';
-    p[s.len - 3] = 'Z';
-    out->len += s.len - 2;
-}
-
-static void put_timestamp(sh_buf_t *out, sh_str_t s) {
-    sh_buf_put_byte(out, '"');
-    sh_pg_put_timestamptz(out, s);
-    sh_buf_put_byte(out, '"');
-}
+/* ---- values */
 
 bool sh_pg_exact_integer(sh_str_t text, int64_t *out) {
+    int64_t n = 0;
+    if (text.len > EXACT_DIGITS) {
+        if (sh_str_to_i64(text, &n) || n > 9007199254740991 || n < -9007199254740991) return false;
+        *out = n;
+        return true;
+    }
+    const char *p = text.ptr, *end = p + text.len; /* the usual case, without looking for overflow */
+    bool is_negative = text.len && *p == '-';
+    p += is_negative;
+    if (p == end) return false;
+    for (; p < end; p++) {
+        if (*p < '0' || *p > '9') return false;
+        n = n * 10 + (*p - '0');
+    }
+    *out = is_negative ? -n : n;
+    return true;
+}
+
+/* 2026-11-24 09:06:14.123456+00 */
+void sh_pg_put_timestamptz(sh_buf_t *out, sh_str_t text) {
+    if (text.len < 22 || text.ptr[4] != '-' || text.ptr[10] != ' ' || memcmp(text.ptr + text.len - 3, "+00", 3) != 0) {
+        sh_buf_put_str(out, text);
+        return;
+    }
+    char *to = sh_buf_reserve(out, text.len);
+    memcpy(to, text.ptr, text.len - 3);
+    to[10] = 'T';
+    to[text.len - 3] = 'Z';
+    out->len += text.len - 2;
+}
+
+static void put_plain(sh_buf_t *out, sh_str_t text) { /* of characters that need no escape */
+    char *to = sh_buf_reserve(out, text.len + 2);
+    to[0] = '"';
+    memcpy(to + 1, text.ptr, text.len);
+    to[text.len + 1] = '"';
+    out->len += text.len + 2;
+}
+
+static void put_integer(sh_buf_t *out, sh_str_t text) {
     int64_t n;
-    if (sh_str_to_i64(text, &n) || n > SAFE_INTEGER_MAX || n < -SAFE_INTEGER_MAX) return false;
-    *out = n;
-    return true;
+    if (text.len <= EXACT_DIGITS || sh_pg_exact_integer(text, &n)) sh_buf_put_str(out, text);
+    else put_plain(out, text);
 }
 
-void sh_pg_array_open(sh_pg_array_t *array, sh_str_t text) {
-    bool is_array = text.len >= 2 && text.ptr[0] == '{' && text.ptr[text.len - 1] == '}';
-    array->at = is_array ? text.ptr + 1 : text.ptr + text.len;
-    array->end = is_array ? text.ptr + text.len - 1 : text.ptr + text.len;
-}
-
-/* The end of a nested array that begins at `p`. */
-static const char *skip_nested(const char *p, const char *end) {
-    int depth = 0;
-    for (bool quoted = false; p < end; p++) {
-        if (*p == '\\' && p + 1 < end) p++;
-        else if (*p == '"') quoted = !quoted;
-        else if (!quoted && *p == '{') depth++;
-        else if (!quoted && *p == '}' && --depth == 0) return p + 1;
-    }
-    return end;
-}
-
-bool sh_pg_array_next(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out) {
-    const char *p = array->at, *end = array->end;
-    if (p >= end) return false;
-    *out = (sh_pg_item_t){0};
-    if (*p == '{') {
-        const char *from = p;
-        p = skip_nested(p, end);
-        out->is_array = true;
-        out->text = sh_str(from, (size_t)(p - from));
-    } else if (*p == '"') {
-        sh_buf_clear(scratch);
-        for (p++; p < end && *p != '"'; p++) {
-            if (*p == '\\' && p + 1 < end) p++;
-            sh_buf_put_byte(scratch, *p);
-        }
-        if (p < end) p++;
-        out->text = sh_str(scratch->ptr ? scratch->ptr : "", scratch->len);
-    } else {
-        const char *from = p;
-        while (p < end && *p != ',') p++;
-        out->text = sh_str(from, (size_t)(p - from));
-        out->is_null = sh_str_eq_c(out->text, "NULL");
-    }
-    array->at = p < end && *p == ',' ? p + 1 : p;
-    return true;
-}
-
-static void put_array(sh_buf_t *out, sh_str_t s, bool quoted) {
+static void put_array(sh_buf_t *out, sh_str_t text, sh_pg_kind_t kind, int depth) {
     sh_pg_array_t array;
     sh_pg_item_t item;
     sh_buf_t scratch = {0};
-    bool first = true;
+    bool is_first = true;
+    sh_pg_array_open(&array, text);
     sh_buf_put_byte(out, '[');
-    for (sh_pg_array_open(&array, s); sh_pg_array_next(&array, &scratch, &item); first = false) {
-        if (!first) sh_buf_put_byte(out, ',');
+    while (sh_pg_array_next(&array, &scratch, &item)) {
+        if (!is_first) sh_buf_put_byte(out, ',');
+        is_first = false;
         if (item.is_null) sh_buf_put_lit(out, "null");
-        else if (item.is_array) put_array(out, item.text, quoted);
-        else if (quoted) sh_buf_put_json(out, item.text);
-        else sh_buf_put_str(out, item.text);
+        else if (item.is_array && depth < ARRAY_DEPTH_MAX) put_array(out, item.text, kind, depth + 1);
+        else if (kind == SH_PG_INT_ARRAY) put_integer(out, item.text);
+        else if (kind == SH_PG_UUID_ARRAY) put_plain(out, item.text);
+        else sh_buf_put_json(out, item.text);
     }
     sh_buf_put_byte(out, ']');
     sh_buf_dispose(&scratch);
 }
 
-static void put_float(sh_buf_t *out, sh_str_t s) {
-    bool finite = s.len && (s.ptr[s.len - 1] >= '0' && s.ptr[s.len - 1] <= '9');
-    if (finite) sh_buf_put_str(out, s);
-    else put_quoted(out, s); /* NaN, Infinity */
+static void put_value(sh_buf_t *out, sh_pg_kind_t kind, sh_str_t text) {
+    switch (kind) {
+    case SH_PG_BOOL:
+        if (text.ptr[0] == 't') sh_buf_put_lit(out, "true");
+        else sh_buf_put_lit(out, "false");
+        break;
+    case SH_PG_INT: case SH_PG_JSON: sh_buf_put_str(out, text); break;
+    case SH_PG_BIGINT: put_integer(out, text); break;
+    case SH_PG_FLOAT: /* JSON knows neither NaN nor Infinity */
+        if (text.ptr[text.len - 1] >= '0' && text.ptr[text.len - 1] <= '9') sh_buf_put_str(out, text);
+        else sh_buf_put_lit(out, "null");
+        break;
+    case SH_PG_NUMERIC: case SH_PG_UUID: case SH_PG_DATE: put_plain(out, text); break;
+    case SH_PG_TIMESTAMPTZ:
+        sh_buf_put_byte(out, '"');
+        sh_pg_put_timestamptz(out, text);
+        sh_buf_put_byte(out, '"');
+        break;
+    case SH_PG_TEXT_ARRAY: case SH_PG_INT_ARRAY: case SH_PG_UUID_ARRAY: put_array(out, text, kind, 1); break;
+    case SH_PG_TEXT: case SH_PG_BYTEA: sh_buf_put_json(out, text); break;
+    }
 }
 
-void sh_pg_rows_write_value(const sh_pg_rows_t *rows, uint32_t row, uint32_t column, sh_buf_t *out) {
-    if (sh_pg_rows_is_null(rows, row, column)) {
+/* Asks libpq as little as it can: its accessors check their arguments each time. */
+static inline void write_value(const sh_pg_rows_t *rows, uint32_t row, uint32_t column, sh_buf_t *out) {
+    size_t len = (size_t)PQgetlength(rows->result, (int)row, (int)column);
+    if (len == 0 && PQgetisnull(rows->result, (int)row, (int)column)) {
         sh_buf_put_lit(out, "null");
         return;
     }
-    sh_str_t s = sh_pg_rows_text(rows, row, column);
-    switch (rows->columns[column].kind) {
-    case SH_PG_BOOL: sh_buf_put_str(out, s.ptr[0] == 't' ? SH_STR("true") : SH_STR("false")); break;
-    case SH_PG_INT: case SH_PG_JSON: sh_buf_put_str(out, s); break;
-    case SH_PG_BIGINT:
-        if (sh_pg_exact_integer(s, &(int64_t){0})) sh_buf_put_str(out, s);
-        else put_quoted(out, s);
-        break;
-    case SH_PG_FLOAT: put_float(out, s); break;
-    case SH_PG_NUMERIC: case SH_PG_UUID: case SH_PG_DATE: case SH_PG_BYTEA:
-        if (rows->columns[column].kind == SH_PG_BYTEA) sh_buf_put_json(out, s);
-        else put_quoted(out, s);
-        break;
-    case SH_PG_TIMESTAMPTZ: put_timestamp(out, s); break;
-    case SH_PG_TEXT_ARRAY: case SH_PG_UUID_ARRAY: put_array(out, s, true); break;
-    case SH_PG_INT_ARRAY: put_array(out, s, false); break;
-    default: sh_buf_put_json(out, s);
-    }
+    put_value(out, rows->columns[column].kind, sh_str(PQgetvalue(rows->result, (int)row, (int)column), len));
 }
 
+void sh_pg_rows_write_value(const sh_pg_rows_t *rows, uint32_t row, uint32_t column, sh_buf_t *out) { write_value(rows, row, column, out); }
+
 void sh_pg_rows_write_row(const sh_pg_rows_t *rows, uint32_t row, bool open, sh_buf_t *out) {
-    sh_buf_put_byte(out, '{');
+    char before = '{';
     for (uint32_t i = 0; i < rows->column_count; i++) {
-        if (i) sh_buf_put_byte(out, ',');
-        sh_buf_put_str(out, rows->columns[i].json_key);
-        sh_pg_rows_write_value(rows, row, i, out);
+        sh_str_t key = rows->columns[i].json_key;
+        char *to = sh_buf_reserve(out, key.len + 1);
+        *to = before;
+        memcpy(to + 1, key.ptr, key.len);
+        out->len += key.len + 1;
+        write_value(rows, row, i, out);
+        before = ',';
     }
+    if (before == '{') sh_buf_put_byte(out, '{');
     if (!open) sh_buf_put_byte(out, '}');
 }
 
@@ -222,4 +211,64 @@ void sh_pg_rows_write_all(const sh_pg_rows_t *rows, sh_buf_t *out) {
         sh_pg_rows_write_row(rows, i, false, out);
     }
     sh_buf_put_byte(out, ']');
+}
+
+/* ---- arrays: PostgreSQL 15, 8.15.6 */
+
+void sh_pg_array_open(sh_pg_array_t *array, sh_str_t text) {
+    array->at = text.ptr;
+    array->end = text.ptr + text.len;
+    if (text.len && *array->at == '[') { /* [0:2]={...} */
+        const char *open = memchr(text.ptr, '{', text.len);
+        array->at = open ? open : array->end;
+    }
+    if (array->at < array->end) array->at++;
+}
+
+static void take_quoted(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out) {
+    const char *start = ++array->at;
+    while (array->at < array->end && *array->at != '"' && *array->at != '\\') array->at++;
+    out->text = sh_str(start, (size_t)(array->at - start));
+    if (array->at < array->end && *array->at == '\\') {
+        sh_buf_clear(scratch);
+        sh_buf_put_str(scratch, out->text);
+        while (array->at < array->end && *array->at != '"') {
+            if (*array->at == '\\' && array->at + 1 < array->end) array->at++;
+            sh_buf_put_byte(scratch, *array->at++);
+        }
+        out->text = sh_buf_str(scratch);
+    }
+    if (array->at < array->end) array->at++;
+}
+
+static void take_nested(sh_pg_array_t *array, sh_pg_item_t *out) {
+    const char *start = array->at;
+    int depth = 0;
+    bool is_quoted = false;
+    for (; array->at < array->end; array->at++) {
+        if (*array->at == '\\') array->at++;
+        else if (*array->at == '"') is_quoted = !is_quoted;
+        else if (!is_quoted && *array->at == '{') depth++;
+        else if (!is_quoted && *array->at == '}' && --depth == 0) break;
+    }
+    array->at = array->at < array->end ? array->at + 1 : array->end;
+    out->text = sh_str(start, (size_t)(array->at - start));
+    out->is_array = true;
+}
+
+bool sh_pg_array_next(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out) {
+    if (array->at < array->end && *array->at == ',') array->at++;
+    if (array->at >= array->end || *array->at == '}') return false;
+    *out = (sh_pg_item_t){0};
+    if (*array->at == '"') {
+        take_quoted(array, scratch, out);
+    } else if (*array->at == '{') {
+        take_nested(array, out);
+    } else {
+        const char *start = array->at;
+        while (array->at < array->end && *array->at != ',' && *array->at != '}') array->at++;
+        out->text = sh_str(start, (size_t)(array->at - start));
+        out->is_null = sh_str_eq_nocase(out->text, SH_STR("NULL"));
+    }
+    return true;
 }

@@ -63,8 +63,9 @@ CREATE TABLE inventory.quotation_outcomes (
 );
 
 -- Only this function writes stock_on_hand: the service's own grants leave that column out. It runs as the owner, once a statement.
+-- Its plan is kept by the session, so it must not depend on how many rows came the first time: always by the products' key.
 CREATE FUNCTION inventory.apply_movements() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
   UPDATE inventory.products p SET stock_on_hand = p.stock_on_hand + d.delta
@@ -136,6 +137,7 @@ GRANT INSERT (id, sku, name, description, category, unit, price, cost, tax_categ
       UPDATE (sku, name, description, category, unit, price, cost, tax_category, reorder_level, active, stock_reserved, updated_at, version)
   ON inventory.products TO inventory_service_role;
 GRANT SELECT, INSERT ON inventory.stock_movements, inventory.price_history, inventory.quotation_outcomes TO inventory_service_role;
+GRANT UPDATE (outcome) ON inventory.quotation_outcomes TO inventory_service_role;
 GRANT SELECT, INSERT, UPDATE, DELETE ON inventory.outbox, inventory.inbox TO inventory_service_role;
 GRANT SELECT ON ALL TABLES IN SCHEMA inventory TO shama_readonly;
 

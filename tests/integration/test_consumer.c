@@ -1,6 +1,6 @@
-/* Proves against a real nats-server what becomes of an event by the outcome of its handler: acknowledged in batches, tried alone when its batch failed,
- * redelivered with a delay and buried once after its last try, held while the database is away, given back on closing, and resting while
- * the rules have no such subscription. The handler is a stand-in that decides by the payload; the rules are a manifest in a bundle. */
+/* Proves against a real nats-server what becomes of an event by the outcome of its handler: acknowledged in batches, tried alone when its batch
+ * failed, redelivered with a delay and buried once after its last try, held while the database is away, given back on closing, and resting while the
+ * rules have no such subscription. The handler is a stand-in that decides by the payload; the rules are a manifest in a bundle. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -138,8 +138,8 @@ static void finish_pending(fixture_t *f) {
 
 static void create_consumer(fixture_t *f, uint32_t batch) {
     static const uint64_t delays[] = {150, 300};
-    const sh_consumer_opts_t opts = {.service = "inventory", .stream = "SHAMA_EVENTS", .batch = batch, .nak_delays_ms = delays,
-                                     .nak_delay_count = 2, .start = start};
+    const sh_consumer_opts_t opts = {
+        .service = "inventory", .stream = "SHAMA_EVENTS", .batch = batch, .nak_delays_ms = delays, .nak_delay_count = 2, .start = start};
     const sh_manifest_t *manifest = sh_vm_manifest(f->generation->vms[0]);
     assert_int_equal(sh_consumer_create(f->nats, &opts, f->generation, &manifest->subscriptions[0], &f->log, &f->consumer), 0);
     assert_string_equal(sh_consumer_durable(f->consumer), "inventory-quotation_approved");
@@ -158,7 +158,10 @@ static sh_generation_t *make_generation(fixture_t *f, const char *manifest) {
     sh_bundle_t *bundle = NULL;
     sh_vm_t *vm = NULL;
     if (sh_bundle_build(sources, 2, &bundle, &error) != 0) fail_msg("%s", sh_buf_c(&error));
-    const sh_vm_opts_t opts = {.service = "inventory", .bundle = bundle, .loop = &f->loop, .log = &f->log,
+    const sh_vm_opts_t opts = {.service = "inventory",
+                               .bundle = bundle,
+                               .loop = &f->loop,
+                               .log = &f->log,
                                .budget = {.slice_ms = 50, .task_ms = 500, .memory_bytes = 64 << 20, .deadline_ms = 10000}};
     if (sh_vm_create(&opts, &vm, &error) != 0) fail_msg("%s", sh_buf_c(&error));
     int more;

@@ -107,8 +107,10 @@ static void on_published(void *data, int status, const char *reason) {
     fixture_t *f = data;
     f->last_status = status;
     snprintf(f->last_reason, sizeof(f->last_reason), "%s", reason);
-    if (status == 0) f->acked++;
-    else f->failed++;
+    if (status == 0)
+        f->acked++;
+    else
+        f->failed++;
 }
 
 static int publish(fixture_t *f, const char *subject, const char *id, const char *payload) {
@@ -127,15 +129,21 @@ static void on_messages(void *data, sh_nats_msg_t *const *messages, uint32_t cou
         sh_str_t payload = sh_nats_msg_payload(msg);
         snprintf(f->last_payload, sizeof(f->last_payload), "%.*s", (int)payload.len, payload.ptr);
         assert_true(sh_str_eq_c(sh_nats_msg_header(msg, "Shama-Type"), "TestEvent"));
-        if (f->mode == KEEP) f->kept[f->kept_count++] = msg;
-        else if (f->mode == NAK_FIRST && f->last_deliveries == 1) sh_nats_nak(msg, 300);
-        else sh_nats_ack(msg);
+        if (f->mode == KEEP)
+            f->kept[f->kept_count++] = msg;
+        else if (f->mode == NAK_FIRST && f->last_deliveries == 1)
+            sh_nats_nak(msg, 300);
+        else
+            sh_nats_ack(msg);
     }
 }
 
 static void consume(fixture_t *f, uint32_t batch, uint64_t ack_wait_ms) {
-    sh_nats_consumer_opts_t opts = {.stream = "SHAMA_EVENTS", .durable = "inventory-quotation_approved",
-                                    .filter_subject = "quotation.approved", .batch = batch, .ack_wait_ms = ack_wait_ms};
+    sh_nats_consumer_opts_t opts = {.stream = "SHAMA_EVENTS",
+                                    .durable = "inventory-quotation_approved",
+                                    .filter_subject = "quotation.approved",
+                                    .batch = batch,
+                                    .ack_wait_ms = ack_wait_ms};
     assert_int_equal(sh_nats_consume(f->nats, &opts, on_messages, f, &f->consumer), 0);
 }
 
@@ -339,13 +347,21 @@ static void test_tls_and_password(void **state) {
     sh_test_nats_kill(&f->server, SIGKILL);
     snprintf(cert, sizeof(cert), "%s/cert.pem", f->server.folder);
     snprintf(key, sizeof(key), "%s/key.pem", f->server.folder);
-    snprintf(command, sizeof(command), "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 "
-             "-keyout %s -out %s 2>/dev/null", key, cert);
+    snprintf(command, sizeof(command),
+             "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 "
+             "-keyout %s -out %s 2>/dev/null",
+             key, cert);
     assert_int_equal(system(command), 0);
     const char *const extra[] = {"--tls", "--tlscert", cert, "--tlskey", key, "--user", "shama", "--pass", "secret", NULL};
     assert_int_equal(sh_test_nats_restart(&f->server, extra), 0);
-    const struct { const char *login, *ca; bool is_let_in; } cases[] = {
-        {"shama:secret@", cert, true}, {"shama:wrong@", cert, false}, {"", cert, false}, {"shama:secret@", NULL, false},
+    const struct {
+        const char *login, *ca;
+        bool is_let_in;
+    } cases[] = {
+        {"shama:secret@", cert, true},
+        {"shama:wrong@", cert, false},
+        {"", cert, false},
+        {"shama:secret@", NULL, false},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++) {
         snprintf(url, sizeof(url), "nats://%s127.0.0.1:%d", cases[i].login, f->server.port);

@@ -1,6 +1,6 @@
-/* Proves against a real Postgres and a real nats-server that the relay takes every committed outbox row to the broker once and marks it: woken at once,
- * in order per aggregate, with one leader at a time, over a lost session and a killed broker; that a bad row holds up no other; and
- * that old rows are deleted. What arrived is read back through a durable consumer. */
+/* Proves against a real Postgres and a real nats-server that the relay takes every committed outbox row to the broker once and marks it: woken at
+ * once, in order per aggregate, with one leader at a time, over a lost session and a killed broker; that a bad row holds up no other; and that old
+ * rows are deleted. What arrived is read back through a durable consumer. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -133,8 +133,16 @@ static void on_messages(void *data, sh_nats_msg_t *const *messages, uint32_t n) 
 static sh_relay_t *create_relay(fixture_t *f, uint64_t poll_ms, uint32_t keep_days) {
     const sh_relay_opts_t opts = {
         .schema = "sales",
-        .session = {.conninfo = pg.conninfo, .name = "sales", .connections_max = 1, .shared_depth = 8, .waiting_max = 100, .wait_ms_max = 2000,
-                    .statement_ms_max = 5000, .idle_ms_max = 30000, .connect_ms_max = 2000, .prepared_max = 16},
+        .session = {.conninfo = pg.conninfo,
+                    .name = "sales",
+                    .connections_max = 1,
+                    .shared_depth = 8,
+                    .waiting_max = 100,
+                    .wait_ms_max = 2000,
+                    .statement_ms_max = 5000,
+                    .idle_ms_max = 30000,
+                    .connect_ms_max = 2000,
+                    .prepared_max = 16},
         .nats = f->nats,
         .wake_fd = f->wake_fd,
         .poll_ms = poll_ms,
@@ -175,7 +183,8 @@ static int setup(void **state) {
     f->connection = PQconnectdb(pg.conninfo);
     if (PQstatus(f->connection) != CONNECTION_OK) return -1;
     f->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    sql(f, "SET client_min_messages = warning; DROP SCHEMA IF EXISTS sales CASCADE; CREATE SCHEMA sales; CREATE TABLE sales.outbox (id bigint GENERATED ALWAYS AS "
+    sql(f, "SET client_min_messages = warning; DROP SCHEMA IF EXISTS sales CASCADE; CREATE SCHEMA sales; CREATE TABLE sales.outbox (id bigint "
+           "GENERATED ALWAYS AS "
            "IDENTITY PRIMARY KEY, event_id uuid NOT NULL UNIQUE, subject text NOT NULL, aggregate text NOT NULL, headers jsonb NOT NULL, "
            "payload bytea NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), published_at timestamptz); "
            "CREATE INDEX outbox_waiting ON sales.outbox (id) WHERE published_at IS NULL");
@@ -286,6 +295,22 @@ static void test_lost_session(void **state) {
     assert_int_equal(f->received, 1000); /* what was sent twice the broker has dropped */
 }
 
+static void test_database_killed_and_back(void **state) {
+    fixture_t *f = *state;
+    f->relays[0] = create_relay(f, 100, 0);
+    insert(f, 500);
+    assert_true(run_until(f, &f->received, 1));
+    sh_test_pg_kill(&pg, SIGQUIT);
+    run_for(f, 500);
+    assert_false(leads(f, 0));
+    assert_int_equal(sh_test_pg_restart(&pg), 0);
+    PQreset(f->connection);
+    assert_true(run_until(f, &f->received, 500));
+    assert_true(run_until_marked(f, 500));
+    run_for(f, 300);
+    assert_int_equal(f->received, 500);
+}
+
 static void test_broker_down(void **state) {
     fixture_t *f = *state;
     f->relays[0] = create_relay(f, 100, 0);
@@ -353,6 +378,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_poll_finds_what_nobody_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_leader_and_succession, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_database_killed_and_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broker_down, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_rows_hold_up_no_other, setup, teardown),
         cmocka_unit_test_setup_teardown(test_old_rows_are_deleted, setup, teardown),

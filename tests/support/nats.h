@@ -11,7 +11,8 @@ typedef struct sh_test_nats {
     char folder[64], url[96];
 } sh_test_nats_t;
 
-/* Starts it and waits until it accepts connections. `extra` are further arguments (NULL-terminated), or NULL. 0, or negative with a line on stderr. */
+/* Starts it and waits until it accepts connections. `extra` are further arguments (NULL-terminated), or NULL. 0, or negative with a line on stderr.
+ */
 int sh_test_nats_start(sh_test_nats_t *server, const char *const *extra);
 /* Starts it again on the same port and store, after a kill. */
 int sh_test_nats_restart(sh_test_nats_t *server, const char *const *extra);

@@ -20,7 +20,7 @@ typedef struct fixture {
     sh_mailbox_t box;
     int next[THREADS]; /* the serial expected of each thread */
     int received, turns, closed;
-    int close_after;   /* close the box once so many came; 0: never */
+    int close_after; /* close the box once so many came; 0: never */
 } fixture_t;
 
 static void count_closed(void *data) {
