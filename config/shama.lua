@@ -52,6 +52,7 @@ return {
   },
   events = {
     enabled = true,                    -- relay and consumers in this process
+    gather_ms = 10,                    -- how long relay and consumers let a batch fill: fewer transactions, later effects
     batch = 64,                        -- events taken at a time by a consumer
     nak_delay_ms = "30000,60000,120000,300000", -- wait before the 2nd, 3rd ... try
     ack_wait_ms = 60000,

@@ -5,7 +5,7 @@
 #   examples/quickstart.sh         # in another
 #
 # BASE_URL (default: the one in .shama/dev.json, else http://127.0.0.1:5000), SHAMA_PASSWORD (default: the demo logins'),
-# PDF (where to put the PDF; default: quotation.pdf in a temporary folder).
+# PDF (a file to keep the PDF in).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -107,7 +107,7 @@ echo "8 and 7 pieces left, ACTIVE"
 say "The PDF, and what happened"
 api 200 "$sales" GET "/quotations/$quotation/pdf" > "$pdf"
 head -c 8 "$pdf"
-printf ' %s bytes: %s\n' "$(wc -c < "$pdf")" "$pdf"
+printf ', %s bytes%s\n' "$(wc -c < "$pdf")" "${PDF:+ in $PDF}"
 api 200 "$sales" GET "/quotations/$quotation/events" | python3 -c '
 import json, sys
 for entry in json.load(sys.stdin)["data"]: print(entry["ts"], entry["event"], "by", entry["by"], "rules", entry["rules"][:12])'

@@ -2,12 +2,14 @@
 #include "app/check.h"
 
 #include "app/channel.h"
+#include "app/check_schema.h"
 #include "app/commands.h"
 #include "app/options.h"
 #include "app/primitives.h"
 #include "app/proto_compile.h"
 #include "app/worker.h"
 #include "base/err.h"
+#include "codec/jwt.h"
 #include "edge/edge.h"
 #include "edge/router.h"
 
@@ -52,7 +54,7 @@ static int check_events(const sh_manifest_t *m, const sh_protobuf_t *protobuf, s
     return SH_OK;
 }
 
-int sh_check_rules(const sh_config_t *config, sh_bundle_t *bundle, sh_buf_t *error) {
+int sh_check_rules(const sh_config_t *config, sh_bundle_t *bundle, sh_buf_t *schema_warnings, sh_buf_t *error) {
     char names[SH_SERVICES_MAX][32], why[256] = "";
     sh_log_t log;
     sh_protobuf_t *protobuf = NULL;
@@ -82,6 +84,7 @@ int sh_check_rules(const sh_config_t *config, sh_bundle_t *bundle, sh_buf_t *err
         while ((rc = sh_vm_load_step(g->vms[i], error)) > 0) continue;
         if (!rc) rc = check_events(sh_vm_manifest(g->vms[i]), protobuf, error);
     }
+    if (!rc && schema_warnings) rc = sh_check_schemas(config, g, schema_warnings, error);
     if (!rc) {
         sh_router_t *router = NULL;
         rc = sh_router_build(g, &router, error);
@@ -106,30 +109,75 @@ static int send_checked(const sh_config_t *config, sh_bundle_t *bundle, int chan
     return code;
 }
 
-/* Settings that only a start can change. */
-static void warn_of_start_settings(const sh_config_t *before, const sh_config_t *after, sh_buf_t *warnings) {
-    static const char *const start_only[] = {"http.", "workers", "services", "db.", "nats.", "control", "log.file", "events.", "identity.db.",
-                                             "inventory.db.", "crm.db.", "sales.db."};
+/* Settings that only a start can change, by prefix; and `.db.` of every service. */
+static bool is_start_only(const char *key) {
+    static const char *const prefixes[] = {"http.", "workers", "services", "db.", "nats.", "control", "log.file", "events.", "auth.", "env"};
+    for (size_t i = 0; i < SH_ARRAY_LEN(prefixes); i++)
+        if (strncmp(key, prefixes[i], strlen(prefixes[i])) == 0) return true;
+    return strstr(key, ".db.") != NULL;
+}
+
+/* They are named, and stay as they are: a worker that is replaced later must not differ from its siblings. */
+static void keep_start_settings(const sh_config_t *before, sh_config_t *after, sh_buf_t *warnings) {
     sh_buf_t names = {0};
     sh_config_diff(before, after, &names);
     char *save = NULL;
-    for (char *name = strtok_r((char *)sh_buf_c(&names), "\n", &save); name; name = strtok_r(NULL, "\n", &save))
-        for (size_t i = 0; i < SH_ARRAY_LEN(start_only); i++)
-            if (strncmp(name, start_only[i], strlen(start_only[i])) == 0) {
-                sh_buf_printf(warnings, "%s%s changes only at the next start", warnings->len ? "\n" : "", name);
-                break;
-            }
+    for (char *name = strtok_r((char *)sh_buf_c(&names), "\n", &save); name; name = strtok_r(NULL, "\n", &save)) {
+        const char *old = sh_map_get(&before->values, sh_str_of(name));
+        if (!old || !is_start_only(name)) continue;
+        sh_buf_printf(warnings, "%s%s changes only at the next start", warnings->len ? "\n" : "", name);
+        sh_config_set(after, name, old);
+    }
     sh_buf_dispose(&names);
 }
 
-int sh_check_run(const sh_config_t *config, sh_bundle_t *given, int channel) {
+/* What the workers could not take over. */
+static int check_config(const sh_config_t *config, sh_buf_t *error) {
+    static const char *const positive[] = {"budget.slice_ms", "budget.task_ms", "budget.memory_mb", "budget.deadline_ms", "budget.response_bytes",
+                                           "budget.hard_limit_ms", "reload.check_ms", "reload.prepare_ms"};
+    sh_log_level_t level;
+    if (strlen(sh_config_str(config, "jwt.secret")) < SH_JWT_SECRET_MIN) {
+        sh_buf_printf(error, "jwt.secret must have at least %d bytes", SH_JWT_SECRET_MIN);
+        return SH_EINVAL;
+    }
+    if (sh_log_level_of(sh_str_of(sh_config_str(config, "log.level")), &level)) {
+        sh_buf_put_lit(error, "log.level must be debug, info, warn or error");
+        return SH_EINVAL;
+    }
+    for (size_t i = 0; i < SH_ARRAY_LEN(positive); i++)
+        if (sh_config_int(config, positive[i]) < 1) {
+            sh_buf_printf(error, "%s must be 1 or more", positive[i]);
+            return SH_EINVAL;
+        }
+    return SH_OK;
+}
+
+/* The configuration on the disk. A rollback must work also when somebody just broke that: then what runs is kept. */
+static int load_config(const sh_config_t *running, bool is_rollback, sh_config_t *out, sh_buf_t *warnings, sh_buf_t *error) {
+    int rc = sh_config_load(running->root, running->file, out, error);
+    if (!rc) {
+        keep_start_settings(running, out, warnings);
+        rc = check_config(out, error);
+        if (rc) sh_config_dispose(out);
+    }
+    if (!rc || !is_rollback) return rc;
+    sh_buf_t text = {0};
+    sh_buf_printf(warnings, "%sthe settings on the disk were not taken: %s", warnings->len ? "\n" : "", sh_buf_c(error));
+    sh_buf_clear(error);
+    sh_config_write(running, &text);
+    rc = sh_config_read(sh_buf_str(&text), out);
+    explicit_bzero(text.ptr, text.cap);
+    sh_buf_dispose(&text);
+    return rc;
+}
+
+int sh_check_run(const sh_config_t *config, sh_bundle_t *given, bool is_first, int channel) {
     sh_config_t fresh;
     sh_bundle_t *bundle = given;
     sh_buf_t error = {0}, warnings = {0};
-    int rc = sh_config_load(config->root, config->file, &fresh, &error);
-    if (!rc) warn_of_start_settings(config, &fresh, &warnings);
+    int rc = load_config(config, given != NULL, &fresh, &warnings, &error);
     if (!rc && !given) rc = sh_check_bundle(&fresh, &bundle, &error);
-    if (!rc) rc = sh_check_rules(&fresh, bundle, &error);
+    if (!rc) rc = sh_check_rules(&fresh, bundle, is_first ? NULL : &warnings, &error);
     if (!rc) return send_checked(&fresh, bundle, channel, sh_buf_c(&warnings));
     if (sh_channel_send(channel, SH_MSG_REFUSED, 0, sh_buf_c(&error), NULL, 0)) fprintf(stderr, "%s\n", sh_buf_c(&error));
     return 1;
@@ -170,7 +218,7 @@ int sh_command_check(int argc, char **argv) {
     sh_buf_t error = {0};
     sh_bundle_t *bundle = NULL;
     int rc = sh_check_bundle(config, &bundle, &error);
-    if (!rc) rc = sh_check_rules(config, bundle, &error);
+    if (!rc) rc = sh_check_rules(config, bundle, NULL, &error);
     if (strcmp(format, "json") == 0) print_json(sh_buf_c(&error), rc == SH_OK);
     else if (rc) fprintf(stderr, "%s\n", sh_buf_c(&error));
     else printf("rules %.12s: %zu files, no finding\n", sh_bundle_version(bundle), sh_bundle_count(bundle));

@@ -125,10 +125,13 @@ static void run_line(sh_control_client_t *client, sh_master_t *m) {
         answer(client, sh_buf_str(&out));
         sh_buf_dispose(&out);
     } else if (strcmp(client->line, "reload") == 0) {
+        /* One that runs may have read the files before the last one was saved: then it is the next one that counts. */
         client->waiting = true;
+        client->reload = m->reload.number + 1;
         if (!sh_reload_request(m, -1)) answer_refusal(client, "the server is stopping");
     } else if (sscanf(client->line, "rollback %d", &back) == 1 || strcmp(client->line, "rollback") == 0) {
         client->waiting = true;
+        client->reload = m->reload.number + 1;
         if (back < 1 || back > (int)m->kept_count || !sh_reload_request(m, back))
             answer_refusal(client, m->kept_count == 0 ? "there is no older rules version in memory"
                                    : back < 1 || back > (int)m->kept_count ? "there are not so many older versions: see `shama status`"
@@ -149,8 +152,10 @@ void sh_control_turn(sh_control_t *c, sh_master_t *m) {
     while (c->listen_fd >= 0 && (fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
         int place = 0;
         while (place < SH_CONTROL_CLIENTS && c->clients[place].fd) place++;
-        if (place == SH_CONTROL_CLIENTS || !is_trusted(fd)) close(fd);
-        else c->clients[place] = (sh_control_client_t){.fd = fd};
+        sh_control_client_t late = {.fd = fd};
+        if (!is_trusted(fd)) close(fd);
+        else if (place == SH_CONTROL_CLIENTS) answer_refusal(&late, "too many wait for the server: try again");
+        else c->clients[place] = late;
     }
     for (int i = 0; i < SH_CONTROL_CLIENTS; i++) {
         sh_control_client_t *client = &c->clients[i];
@@ -173,11 +178,9 @@ void sh_control_turn(sh_control_t *c, sh_master_t *m) {
     }
 }
 
-void sh_control_reload_done(sh_control_t *c, sh_master_t *m, bool ok) {
-    (void)ok;
-    if (m->reload.again) return; /* they wait for the one that includes what they saved */
+void sh_control_reload_done(sh_control_t *c, sh_master_t *m) {
     for (int i = 0; i < SH_CONTROL_CLIENTS; i++)
-        if (c->clients[i].fd && c->clients[i].waiting) answer(&c->clients[i], sh_buf_str(&m->reload.last_report));
+        if (c->clients[i].fd && c->clients[i].waiting && (c->clients[i].reload <= m->reload.number || m->stopping)) answer(&c->clients[i], sh_buf_str(&m->reload.last_report));
 }
 
 int sh_control_ask(const sh_config_t *config, const char *line, sh_buf_t *out) {

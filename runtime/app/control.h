@@ -6,13 +6,14 @@
 
 #include <poll.h>
 
-enum { SH_CONTROL_CLIENTS = 8, SH_CONTROL_FDS = SH_CONTROL_CLIENTS + 1 };
+enum { SH_CONTROL_CLIENTS = 32, SH_CONTROL_FDS = SH_CONTROL_CLIENTS + 1 };
 
 struct sh_master;
 
 typedef struct sh_control_client {
     int fd;          /* 0: free place */
-    bool waiting;    /* for the end of a reload */
+    bool waiting;    /* for the end of the reload with this number, or a later one */
+    uint32_t reload;
     char line[128];
     uint32_t len;
 } sh_control_client_t;
@@ -29,7 +30,7 @@ void sh_control_close_in_child(sh_control_t *control);
 uint32_t sh_control_poll_fds(sh_control_t *control, struct pollfd *fds);
 void sh_control_turn(sh_control_t *control, struct sh_master *master);
 /* Answers those that wait for the reload that just ended. */
-void sh_control_reload_done(sh_control_t *control, struct sh_master *master, bool ok);
+void sh_control_reload_done(sh_control_t *control, struct sh_master *master);
 /* The state of everything as a JSON object. */
 void sh_control_status(const struct sh_master *master, sh_buf_t *out);
 

@@ -165,6 +165,19 @@ static void spawn(sh_master_t *m, uint32_t index) {
     atomic_store(&m->board->slots[index].pid, pid);
 }
 
+/* Ended by its own doing (not by kill -9, which may hit anybody): what it ran then is noted. */
+static void blame(sh_master_t *m, uint32_t index, int status) {
+    static const int own[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE};
+    sh_slot_t *slot = &m->board->slots[index];
+    if (!WIFSIGNALED(status) || !atomic_load_explicit(&slot->busy_since_ns, memory_order_acquire)) return;
+    for (size_t i = 0; i < SH_ARRAY_LEN(own); i++) {
+        if (WTERMSIG(status) != own[i]) continue;
+        uint32_t kills = sh_board_quarantine_add(m->board, slot->name);
+        sh_log_error(&m->log, "a worker crashed in a rule", SH_LOG_I64("worker", index), SH_LOG_C("service", slot->service), SH_LOG_C("route", slot->name),
+                     SH_LOG_C("request_id", slot->request_id), SH_LOG_I64("kills", kills));
+    }
+}
+
 static void worker_ended(sh_master_t *m, uint32_t index, int status) {
     sh_worker_slot_t *w = &m->workers[index];
     bool was_asked = m->stopping;
@@ -173,6 +186,7 @@ static void worker_ended(sh_master_t *m, uint32_t index, int status) {
     w->channel = -1;
     w->pid = 0;
     w->ready = false;
+    blame(m, index, status);
     sh_slot_leave(&m->board->slots[index]);
     atomic_store(&m->board->slots[index].pid, 0);
     atomic_store(&m->board->slots[index].generations, 0);
@@ -207,6 +221,11 @@ static void end_stuck_workers(sh_master_t *m) {
             continue;
         }
         if (now - since < limit || cpu_ns - w->stuck_cpu_ns < limit / 2) continue;
+        kill(w->pid, SIGSTOP); /* what the slot says must be what is ended */
+        if (atomic_load_explicit(&slot->busy_since_ns, memory_order_acquire) != since) {
+            kill(w->pid, SIGCONT);
+            continue;
+        }
         uint32_t kills = sh_board_quarantine_add(m->board, slot->name);
         sh_series_add(m->hard_kills, 1);
         sh_log_error(&m->log, "a worker was stuck and is ended", SH_LOG_I64("worker", i), SH_LOG_C("service", slot->service),
@@ -243,6 +262,7 @@ static void read_worker(sh_master_t *m, uint32_t index) {
     while (w->channel >= 0 && !(rc = sh_channel_receive(w->channel, &msg))) {
         if (msg.type == SH_MSG_READY) {
             w->ready = true;
+            sh_reload_worker_ready(m, index);
             if (!m->announced && sh_master_ready_count(m) == m->worker_count) {
                 m->announced = true;
                 sh_log_info(&m->log, "serving", SH_LOG_C("host", sh_config_str(m->config, "http.host")),
@@ -306,6 +326,19 @@ static void read_signals(sh_master_t *m) {
 
 /* ---- the loop */
 
+/* Workers answer GET /api/v1/admin/rules with it. */
+static void show_state(sh_master_t *m) {
+    sh_buf_t state = {0};
+    sh_control_status(m, &state);
+    if (sh_str_eq(sh_buf_str(&state), sh_buf_str(&m->shown))) {
+        sh_buf_dispose(&state);
+        return;
+    }
+    if (!sh_board_state_write(m->board, sh_buf_str(&state))) sh_log_warn(&m->log, "the state is too long for the board");
+    sh_buf_dispose(&m->shown);
+    m->shown = state;
+}
+
 static void turn(sh_master_t *m) {
     struct pollfd fds[SH_WORKERS_MAX + SH_CONTROL_FDS + 2];
     uint32_t n = 0, workers_at;
@@ -325,6 +358,7 @@ static void turn(sh_master_t *m) {
     sh_reload_tick(m);
     end_stuck_workers(m);
     respawn(m);
+    show_state(m);
 }
 
 static int open_signals(sh_master_t *m) {

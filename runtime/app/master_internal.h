@@ -16,7 +16,7 @@ typedef struct sh_worker_slot {
     pid_t pid;                /* 0: none */
     int channel, listen_fd, admin_fd;
     bool ready, drain_sent;
-    bool prepared, swapped;   /* in the current reload */
+    bool asked, prepared, swapped; /* in the current reload */
     uint64_t started_ns, respawn_at_ns, backoff_ms;
     uint64_t stuck_since_ns, stuck_cpu_ns;
 } sh_worker_slot_t;
@@ -32,6 +32,7 @@ typedef enum sh_reload_state { SH_RELOAD_IDLE, SH_RELOAD_CHECKING, SH_RELOAD_PRE
 
 typedef struct sh_reload {
     sh_reload_state_t state;
+    uint32_t number;          /* of reloads begun, refused ones too */
     bool again;               /* asked for while one was running */
     int rollback;             /* -1: from the disk; else how many versions back */
     pid_t check_pid;
@@ -39,8 +40,9 @@ typedef struct sh_reload {
     uint64_t deadline_ns, started_ns, checked_ns, prepared_ns;
     sh_bundle_t *candidate;
     sh_config_t *candidate_config;
-    uint32_t serial;          /* of the candidate; counts every attempt */
+    uint32_t serial;          /* of the candidate; counts up with every attempt */
     sh_buf_t warnings;
+    sh_buf_t changes;         /* "changed":[...] of the swap, for the report */
     bool by_guard;
     /* the last one, for status */
     bool last_ok;
@@ -52,6 +54,7 @@ typedef struct sh_reload {
 typedef struct sh_guard {
     uint64_t until_ns;        /* 0: not watching */
     uint64_t before_requests, before_failures; /* of the version before, over its life */
+    uint64_t requests, failures;               /* of this one under an earlier serial: a reload that changed nothing goes on watching */
     uint32_t serial;
 } sh_guard_t;
 
@@ -72,6 +75,7 @@ typedef struct sh_master {
     sh_reload_t reload;
     sh_guard_t guard;
     sh_control_t control;
+    sh_buf_t shown;           /* the state as it stands on the board */
     sh_series_t *restarts, *hard_kills, *reloads_ok, *reloads_failed, *guard_rollbacks;
 } sh_master_t;
 
@@ -84,6 +88,7 @@ int sh_reload_first(sh_master_t *m) SH_MUSTCHECK;
 /* rollback -1: reload from the disk. Coalesced when one is running; a rollback is then refused (false). */
 bool sh_reload_request(sh_master_t *m, int rollback);
 void sh_reload_message(sh_master_t *m, uint32_t worker, sh_message_t *msg);
+void sh_reload_worker_ready(sh_master_t *m, uint32_t worker);
 void sh_reload_worker_ended(sh_master_t *m, uint32_t worker);
 void sh_reload_check_readable(sh_master_t *m);
 void sh_reload_check_ended(sh_master_t *m, int status);

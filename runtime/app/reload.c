@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { CHECK_NICE = 5 };
+
 static uint64_t ms_from_now(uint64_t ms) { return sh_time_mono_ns() + ms * 1000000; }
 static int64_t ms_between(uint64_t from_ns, uint64_t to_ns) { return to_ns > from_ns ? (int64_t)((to_ns - from_ns) / 1000000) : 0; }
 
@@ -65,7 +67,7 @@ static void report(sh_master_t *m, bool ok, const char *error) {
                   r->by_guard ? "guard_rollback" : r->rollback >= 0 ? "rollback" : "reload",
                   m->current.bundle ? sh_bundle_version(m->current.bundle) : "");
     if (ok) {
-        put_changes(out, m->kept_count ? m->kept[0].bundle : NULL, m->current.bundle);
+        sh_buf_put_str(out, sh_buf_str(&r->changes));
         sh_buf_printf(out, ",\"ms\":{\"check\":%lld,\"prepare\":%lld,\"swap\":%lld}", (long long)ms_between(r->started_ns, r->checked_ns),
                       (long long)ms_between(r->checked_ns, r->prepared_ns), (long long)ms_between(r->prepared_ns, now));
     } else {
@@ -107,7 +109,8 @@ static void finish(sh_master_t *m, bool ok, const char *error) {
     r->rollback = -1;
     r->by_guard = false;
     sh_buf_clear(&r->warnings);
-    sh_control_reload_done(&m->control, m, ok);
+    sh_buf_clear(&r->changes);
+    sh_control_reload_done(&m->control, m);
     if (r->again) {
         r->again = false;
         sh_reload_request(m, -1);
@@ -146,7 +149,9 @@ static int start_check(sh_master_t *m, sh_bundle_t *given) {
         prctl(PR_SET_NAME, "shama-check");
         signal(SIGHUP, SIG_IGN);
         signal(SIGINT, SIG_IGN);
-        _exit(sh_check_run(m->config, given, ends[1]));
+        sh_control_close_in_child(&m->control); /* else who was answered would wait for our end */
+        if (r->number && nice(CHECK_NICE) < 0) errno = 0; /* requests go first */
+        _exit(sh_check_run(m->config, given, !r->number, ends[1]));
     }
     close(ends[1]);
     r->channel = ends[0];
@@ -155,6 +160,7 @@ static int start_check(sh_master_t *m, sh_bundle_t *given) {
     r->started_ns = sh_time_mono_ns();
     r->deadline_ns = ms_from_now((uint64_t)sh_config_int(m->config, "reload.check_ms"));
     r->serial++;
+    if (m->current.bundle && r->serial % SH_OUTCOMES == m->current.serial % SH_OUTCOMES) r->serial++; /* its place on the board is in use */
     return SH_OK;
 }
 
@@ -250,26 +256,49 @@ static int config_memfd(const sh_config_t *config) {
     return fd;
 }
 
-static void start_prepare(sh_master_t *m) {
+/* Asks every worker that serves and was not asked yet; one that is just being replaced is asked when it is ready. */
+static void ask_to_prepare(sh_master_t *m) {
     sh_reload_t *r = &m->reload;
-    r->state = SH_RELOAD_PREPARING;
-    r->deadline_ns = ms_from_now((uint64_t)sh_config_int(m->config, "reload.prepare_ms"));
     int config_fd = config_memfd(r->candidate_config);
     if (config_fd < 0) {
         sh_reload_abort(m, "no memory for the configuration");
         return;
     }
     int fds[2] = {sh_bundle_fd(r->candidate), config_fd};
-    for (uint32_t i = 0; i < m->worker_count; i++) m->workers[i].prepared = m->workers[i].swapped = false;
-    for (uint32_t i = 0; i < m->worker_count; i++) {
+    bool refused = false;
+    for (uint32_t i = 0; i < m->worker_count && !refused; i++) {
         sh_worker_slot_t *w = &m->workers[i];
-        if (!w->ready || w->channel < 0 || sh_channel_send(w->channel, SH_MSG_PREPARE, r->serial, NULL, fds, 2)) {
-            close(config_fd);
-            sh_reload_abort(m, "a worker was just being replaced: reload again");
-            return;
-        }
+        if (!w->ready || w->asked || w->channel < 0) continue;
+        w->asked = true;
+        refused = sh_channel_send(w->channel, SH_MSG_PREPARE, r->serial, NULL, fds, 2) != SH_OK;
     }
     close(config_fd);
+    if (refused) sh_reload_abort(m, "a worker ended just now: reload again");
+}
+
+static void start_prepare(sh_master_t *m) {
+    sh_reload_t *r = &m->reload;
+    r->state = SH_RELOAD_PREPARING;
+    r->deadline_ns = ms_from_now((uint64_t)sh_config_int(m->config, "reload.prepare_ms"));
+    for (uint32_t i = 0; i < m->worker_count; i++) m->workers[i].asked = m->workers[i].prepared = m->workers[i].swapped = false;
+    ask_to_prepare(m);
+}
+
+void sh_reload_worker_ready(sh_master_t *m, uint32_t worker) {
+    if (m->reload.state == SH_RELOAD_PREPARING && !m->workers[worker].asked) ask_to_prepare(m);
+}
+
+static bool is_same(const sh_bundle_t *a, const sh_bundle_t *b) { return strcmp(sh_bundle_version(a), sh_bundle_version(b)) == 0; }
+
+/* Every version stands there once, so that going back always goes somewhere. */
+static void forget_version(sh_master_t *m, const sh_bundle_t *bundle) {
+    for (uint32_t i = 0; i < m->kept_count; i++) {
+        if (!is_same(m->kept[i].bundle, bundle)) continue;
+        sh_bundle_release(m->kept[i].bundle);
+        m->kept_count--;
+        memmove(&m->kept[i], &m->kept[i + 1], (m->kept_count - i) * sizeof m->kept[0]);
+        i--;
+    }
 }
 
 static void keep_version(sh_master_t *m, sh_version_t version) {
@@ -282,9 +311,15 @@ static void keep_version(sh_master_t *m, sh_version_t version) {
     m->kept_count++;
 }
 
-static void start_guard(sh_master_t *m, uint32_t before) {
+static void start_guard(sh_master_t *m, uint32_t before, bool is_unchanged) {
     int64_t seconds = sh_config_int(m->config, "reload.guard_s");
     sh_outcome_t *o = sh_board_outcome(m->board, before);
+    if (is_unchanged && seconds > 0) {
+        m->guard.requests += atomic_load(&o->requests);
+        m->guard.failures += atomic_load(&o->failures);
+        m->guard.serial = m->current.serial;
+        return;
+    }
     m->guard = (sh_guard_t){0};
     if (seconds <= 0 || m->reload.rollback >= 0) return;
     m->guard.before_requests = atomic_load(&o->requests);
@@ -297,11 +332,16 @@ static void start_guard(sh_master_t *m, uint32_t before) {
 static void commit(sh_master_t *m) {
     sh_reload_t *r = &m->reload;
     uint32_t before = m->current.serial;
+    bool is_unchanged = is_same(m->current.bundle, r->candidate);
     r->state = SH_RELOAD_SWAPPING;
     r->prepared_ns = sh_time_mono_ns();
     r->deadline_ns = ms_from_now(5000);
-    keep_version(m, m->current);
-    m->current = (sh_version_t){sh_bundle_retain(r->candidate), r->serial, sh_time_wall_us()};
+    put_changes(&r->changes, m->current.bundle, r->candidate);
+    int64_t since_us = is_unchanged ? m->current.since_us : sh_time_wall_us();
+    forget_version(m, r->candidate);
+    if (is_unchanged) sh_bundle_release(m->current.bundle);
+    else keep_version(m, m->current);
+    m->current = (sh_version_t){sh_bundle_retain(r->candidate), r->serial, since_us};
     sh_config_t *old = m->config;
     m->config = r->candidate_config;
     r->candidate_config = NULL;
@@ -309,7 +349,7 @@ static void commit(sh_master_t *m) {
     free(old);
     sh_board_outcome(m->board, r->serial);
     sh_board_quarantine_clear(m->board);
-    start_guard(m, before);
+    start_guard(m, before, is_unchanged);
     for (uint32_t i = 0; i < m->worker_count; i++)
         if (m->workers[i].pid && (m->workers[i].channel < 0 || sh_channel_send(m->workers[i].channel, SH_MSG_SWAP, r->serial, NULL, NULL, 0)))
             kill(m->workers[i].pid, SIGKILL); /* it will come back with the new rules */
@@ -366,6 +406,7 @@ bool sh_reload_request(sh_master_t *m, int rollback) {
         return true;
     }
     if (rollback > (int)m->kept_count) return false;
+    r->number++;
     r->rollback = rollback;
     if (start_check(m, rollback > 0 ? m->kept[rollback - 1].bundle : NULL)) finish(m, false, "the check process cannot be started");
     return true;
@@ -382,7 +423,7 @@ static void watch_guard(sh_master_t *m) {
         return;
     }
     sh_outcome_t *o = sh_board_outcome(m->board, g->serial);
-    uint64_t requests = atomic_load(&o->requests), failures = atomic_load(&o->failures);
+    uint64_t requests = g->requests + atomic_load(&o->requests), failures = g->failures + atomic_load(&o->failures);
     if (requests < (uint64_t)sh_config_int(m->config, "reload.guard_requests_min")) return;
     uint64_t now = percent(failures, requests), before = percent(g->before_failures, g->before_requests);
     if (now < before + (uint64_t)sh_config_int(m->config, "reload.guard_share")) return;

@@ -278,7 +278,7 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
     }
 }
 
-/* Settings that rules may read are all settings but secrets: a spec has no operator. */
+/* Settings that rules may read, as in a worker. */
 static const char *readable(void *data, const char *key) {
     const test_t *t = data;
     static const char *const keys[] = {"brand.primary", "brand.secondary", "brand.name", "brand.address", "env"};

@@ -39,8 +39,10 @@ static const char *readable(void *data, const char *key) {
 
 static void admin_rules(void *data, sh_buf_t *out) {
     sh_worker_t *w = data;
-    sh_buf_printf(out, "{\"version\":\"%s\",\"generation\":%u,\"worker\":%u,\"generations_alive\":%u,\"services\":[", w->current->version, w->current->serial,
+    sh_buf_printf(out, "{\"version\":\"%s\",\"generation\":%u,\"worker\":%u,\"generations_alive\":%u,\"server\":", w->current->version, w->current->serial,
                   w->opts->index, w->generations);
+    if (!sh_board_state_read(w->opts->board, out)) sh_buf_put_lit(out, "null");
+    sh_buf_put_lit(out, ",\"services\":[");
     for (uint32_t i = 0; i < w->current->vm_count; i++) {
         sh_vm_t *vm = w->current->vms[i];
         sh_buf_printf(out, "%s{\"name\":\"%s\",\"tasks\":%u,\"memory_bytes\":%llu}", i ? "," : "", sh_vm_service(vm), sh_vm_tasks(vm),
@@ -90,13 +92,14 @@ static void take_prepare(sh_worker_t *w, sh_message_t *msg) {
     off_t at = 0;
     while (msg->fds[1] >= 0 && (n = pread(msg->fds[1], chunk, sizeof chunk, at)) > 0) sh_buf_put(&text, chunk, (size_t)n), at += n;
     if (msg->fds[1] >= 0) close(msg->fds[1]);
-    bool ok = sh_config_read(sh_buf_str(&text), config) == SH_OK && msg->fds[0] >= 0 && sh_bundle_map(msg->fds[0], &bundle) == SH_OK;
+    bool ok = msg->fds[0] >= 0 && sh_bundle_map(msg->fds[0], &bundle) == SH_OK && sh_config_read(sh_buf_str(&text), config) == SH_OK;
     if (text.ptr) explicit_bzero(text.ptr, text.cap);
     sh_buf_dispose(&text);
     if (ok) {
         sh_worker_prepare(w, bundle, config, msg->generation);
         return;
     }
+    sh_bundle_release(bundle);
     sh_config_dispose(config);
     free(config);
     if (sh_channel_send(w->opts->channel, SH_MSG_PREPARED, msg->generation, "a worker cannot read the bundle", NULL, 0))
@@ -129,7 +132,10 @@ static void on_channel(uv_poll_t *poll, int status, int events) {
 
 /* ---- start */
 
-static void on_tick(uv_timer_t *timer) { sh_worker_publish_gauges(timer->data); }
+static void on_tick(uv_timer_t *timer) {
+    sh_worker_publish_gauges(timer->data);
+    sh_worker_watch_old(timer->data);
+}
 static void on_turn(uv_prepare_t *prepare) {
     sh_worker_t *w = prepare->data;
     if (w->log.pending.len) sh_log_flush(&w->log);
@@ -191,6 +197,7 @@ int sh_worker_run(const sh_worker_opts_t *opts) {
     char name[24];
     uv_signal_t term;
     w->opts = opts;
+    sh_list_init(&w->alive);
     w->config = opts->config;
     w->slot = &opts->board->slots[opts->index];
     w->metrics = opts->board->metrics;

@@ -5,6 +5,7 @@
 #include "app/channel.h"
 #include "app/primitives.h"
 #include "app/worker.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "edge/edge.h"
 #include "events/consumer.h"
@@ -23,11 +24,13 @@ typedef struct sh_service {
 
 /* What a generation's vms point to; freed after them. */
 typedef struct sh_rules {
+    sh_list_t link;   /* sh_worker_t.alive */
     struct sh_worker *worker;
+    uint64_t retired_ns; /* 0: current, or not yet */
     sh_generation_t *generation;
     sh_protobuf_t *protobuf;
     sh_lua_context_t contexts[SH_SERVICES_MAX];
-    uint32_t loading; /* index of the vm that loads */
+    uint32_t loading; /* index of the vm that loads, the last one made */
 } sh_rules_t;
 
 typedef struct sh_worker {
@@ -59,7 +62,8 @@ typedef struct sh_worker {
     sh_config_t *preparing_config;
     uint32_t preparing_serial;
     uv_idle_t prepare_step;
-    uint32_t generations; /* alive */
+    sh_list_t alive;      /* sh_rules_t.link: preparing, current, draining */
+    uint32_t generations; /* how many */
 
     uv_poll_t channel;
     uv_timer_t tick;     /* flushes the log, publishes gauges */
@@ -76,6 +80,8 @@ int sh_worker_load(sh_worker_t *w, sh_bundle_t *bundle, uint32_t serial, sh_gene
 void sh_worker_prepare(sh_worker_t *w, sh_bundle_t *bundle, sh_config_t *config, uint32_t serial);
 void sh_worker_swap(sh_worker_t *w, uint32_t serial);
 void sh_worker_abort(sh_worker_t *w, uint32_t serial);
+/* Counts the tasks of old generations for the board, and ends those that are there after reload.drain_ms. */
+void sh_worker_watch_old(sh_worker_t *w);
 /* Secrets and limits that can change while serving. */
 int sh_worker_apply_config(sh_worker_t *w, sh_buf_t *error) SH_MUSTCHECK;
 

@@ -101,9 +101,9 @@ static void start_consumers(sh_worker_t *w, sh_vm_t *vm) {
     uint64_t delays[SH_NAK_DELAYS_MAX];
     const sh_manifest_t *m = sh_vm_manifest(vm);
     const sh_consumer_opts_t opts = {
-        .service = m->name, .stream = "SHAMA_EVENTS", .batch = (uint32_t)sh_config_int(w->config, "events.batch"), .parallel_max = 1,
+        .service = m->name, .stream = "SHAMA_EVENTS", .batch = (uint32_t)sh_config_int(w->config, "events.batch"), .parallel_max = 1, .gather_ms = (uint64_t)sh_config_int(w->config, "events.gather_ms"),
         .ack_wait_ms = (uint64_t)sh_config_int(w->config, "events.ack_wait_ms"), .nak_delays_ms = delays,
-        .nak_delay_count = nak_delays(w->config, delays), .start = sh_lua_events_start, .metrics = w->metrics,
+        .nak_delay_count = nak_delays(w->config, delays), .start = sh_lua_events_start, .metrics = w->metrics, .board = w->opts->board,
     };
     for (uint32_t i = 0; i < m->subscription_count; i++) {
         bool known = false;
@@ -121,7 +121,7 @@ void sh_worker_start_events(sh_worker_t *w) {
     for (uint32_t i = 0; i < w->service_count; i++) {
         sh_service_t *s = &w->services[i];
         sh_relay_opts_t opts = {
-            .schema = s->name, .nats = w->nats, .wake_fd = w->opts->wake_fds[i], .batch = 256, .poll_ms = (uint64_t)sh_config_int(w->config, "events.poll_ms"),
+            .schema = s->name, .nats = w->nats, .wake_fd = w->opts->wake_fds[i], .batch = 256, .poll_ms = (uint64_t)sh_config_int(w->config, "events.poll_ms"), .pause_ms = (uint64_t)sh_config_int(w->config, "events.gather_ms"),
             .keep_days = (uint32_t)sh_config_int(w->config, "events.keep_days"), .metrics = w->metrics,
         };
         pg_opts(w, s->name, &conninfo, &opts.session);

@@ -15,6 +15,7 @@ static void rules_destroyed(void *data, sh_generation_t *g) {
     (void)g;
     sh_rules_t *rules = data;
     sh_worker_t *w = rules->worker;
+    sh_list_unlink(&rules->link);
     w->generations--;
     atomic_store(&w->slot->generations, w->generations);
 }
@@ -26,7 +27,7 @@ static void free_rules(void *data) {
     free(rules);
 }
 
-/* Creates the vms; loads nothing yet. */
+/* A generation without vms. */
 static int begin(sh_worker_t *w, sh_bundle_t *bundle, uint32_t serial, sh_rules_t **out, sh_buf_t *error) {
     sh_rules_t *rules = sh_calloc(1, sizeof *rules);
     rules->worker = w;
@@ -44,35 +45,41 @@ static int begin(sh_worker_t *w, sh_bundle_t *bundle, uint32_t serial, sh_rules_
     g->data = rules;
     g->on_destroy = rules_destroyed;
     g->on_destroyed = free_rules;
+    sh_list_init(&rules->link);
+    sh_list_link(&w->alive, &rules->link);
     w->generations++;
     atomic_store(&w->slot->generations, w->generations);
-
-    const sh_primitive_data_t data = {w->uuids, &w->clock, &w->jwt, &w->password, &w->lua_config, &w->pdf};
-    sh_primitive_t primitives[SH_PRIMITIVES_MAX];
-    size_t count = sh_primitives_list(&data, primitives);
-    for (uint32_t i = 0; i < w->service_count; i++) {
-        sh_service_t *service = &w->services[i];
-        rules->contexts[i] = (sh_lua_context_t){
-            .service = service->name, .pool = service->pool, .protobuf = rules->protobuf, .uuids = w->uuids, .clock = &w->clock,
-            .wake_relay = wake_relay, .wake_data = service,
-        };
-        const sh_vm_opts_t opts = {
-            .service = service->name, .bundle = bundle, .primitives = primitives, .primitive_count = count,
-            .budget = sh_primitives_budget(w->config), .loop = &w->loop, .slot = w->slot, .log = &w->log, .user = &rules->contexts[i],
-        };
-        if (sh_vm_create(&opts, &g->vms[i], error)) {
-            sh_generation_release(g);
-            return SH_EINVAL;
-        }
-        g->vm_count = i + 1;
-    }
     *out = rules;
     return SH_OK;
 }
 
-/* 1: more to load; 0: all loaded and routed; negative with `error`. */
-static int step(sh_worker_t *w, sh_rules_t *rules, sh_buf_t *error) {
+static int create_vm(sh_worker_t *w, sh_rules_t *rules, const sh_config_t *config, sh_buf_t *error) {
     sh_generation_t *g = rules->generation;
+    uint32_t i = g->vm_count;
+    sh_service_t *service = &w->services[i];
+    const sh_primitive_data_t data = {w->uuids, &w->clock, &w->jwt, &w->password, &w->lua_config, &w->pdf};
+    sh_primitive_t primitives[SH_PRIMITIVES_MAX];
+    size_t count = sh_primitives_list(&data, primitives);
+    rules->contexts[i] = (sh_lua_context_t){
+        .service = service->name, .pool = service->pool, .protobuf = rules->protobuf, .uuids = w->uuids, .clock = &w->clock,
+        .wake_relay = wake_relay, .wake_data = service,
+    };
+    const sh_vm_opts_t opts = {
+        .service = service->name, .bundle = g->bundle, .primitives = primitives, .primitive_count = count,
+        .budget = sh_primitives_budget(config), .loop = &w->loop, .slot = w->slot, .log = &w->log, .user = &rules->contexts[i],
+    };
+    int rc = sh_vm_create(&opts, &g->vms[i], error);
+    if (!rc) g->vm_count = i + 1;
+    return rc;
+}
+
+/* A vm made, a module loaded, or all routed: 1: more to do; 0: ready; negative with `error`. */
+static int step(sh_worker_t *w, sh_rules_t *rules, const sh_config_t *config, sh_buf_t *error) {
+    sh_generation_t *g = rules->generation;
+    if (rules->loading == g->vm_count && g->vm_count < w->service_count) {
+        int rc = create_vm(w, rules, config, error);
+        return rc ? rc : 1;
+    }
     if (rules->loading < g->vm_count) {
         int rc = sh_vm_load_step(g->vms[rules->loading], error);
         if (rc < 0) return rc;
@@ -86,7 +93,7 @@ int sh_worker_load(sh_worker_t *w, sh_bundle_t *bundle, uint32_t serial, sh_gene
     sh_rules_t *rules;
     int rc = begin(w, bundle, serial, &rules, error);
     if (rc) return rc;
-    while ((rc = step(w, rules, error)) > 0) continue;
+    while ((rc = step(w, rules, w->config, error)) > 0) continue;
     if (rc) {
         sh_generation_release(rules->generation);
         return rc;
@@ -116,7 +123,7 @@ static void drop_preparing(sh_worker_t *w) {
 static void prepare_step(uv_idle_t *idle) {
     sh_worker_t *w = idle->data;
     sh_buf_t error = {0};
-    int rc = step(w, w->preparing, &error);
+    int rc = step(w, w->preparing, w->preparing_config, &error);
     if (rc <= 0) {
         uv_idle_stop(idle);
         answer(w, SH_MSG_PREPARED, w->preparing_serial, rc ? sh_buf_c(&error) : "");
@@ -172,8 +179,11 @@ void sh_worker_swap(sh_worker_t *w, uint32_t serial) {
     w->config = w->preparing_config;
     w->preparing_config = NULL;
     if (sh_worker_apply_config(w, &error)) sh_log_error(&w->log, "settings were not taken over", SH_LOG_STR("error", sh_buf_str(&error)));
-    sh_config_dispose(old_config);
-    if (old_config != w->opts->config) free(old_config);
+    if (old_config != w->opts->config) { /* the first one stays: the edge and the links borrow texts of it */
+        sh_config_dispose(old_config);
+        free(old_config);
+    }
+    ((sh_rules_t *)old->data)->retired_ns = sh_time_mono_ns();
     w->current = w->preparing->generation;
     w->preparing = NULL;
     sh_edge_swap(w->edge, w->current);
@@ -182,4 +192,24 @@ void sh_worker_swap(sh_worker_t *w, uint32_t serial) {
     sh_generation_release(old);
     answer(w, SH_MSG_SWAPPED, serial, NULL);
     sh_buf_dispose(&error);
+}
+
+void sh_worker_watch_old(sh_worker_t *w) {
+    uint64_t limit_ns = (uint64_t)sh_config_int(w->config, "reload.drain_ms") * 1000000, now = sh_time_mono_ns();
+    uint32_t tasks = 0;
+    sh_generation_t *late = NULL;
+    sh_list_each(it, tmp, &w->alive) {
+        sh_rules_t *rules = SH_CONTAINER_OF(it, sh_rules_t, link);
+        uint32_t own = 0;
+        if (!rules->retired_ns) continue;
+        for (uint32_t i = 0; i < rules->generation->vm_count; i++) own += sh_vm_tasks(rules->generation->vms[i]);
+        if (own && now - rules->retired_ns > limit_ns) late = rules->generation;
+        tasks += own;
+    }
+    atomic_store(&w->slot->tasks, tasks);
+    if (!late) return;
+    sh_log_warn(&w->log, "tasks of old rules are ended (reload.drain_ms)", SH_LOG_C("rules", late->version));
+    sh_generation_retain(late); /* one generation a tick: the end of its last task closes it */
+    for (uint32_t i = 0; i < late->vm_count; i++) sh_vm_cancel(late->vms[i]);
+    sh_generation_release(late);
 }

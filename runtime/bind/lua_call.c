@@ -405,7 +405,7 @@ void sh_lua_call_start(sh_call_t *call, sh_call_done_fn fn, void *data) {
     *r = (running_t){call, fn, data};
     const sh_task_opts_t opts = {
         .kind = SH_TASK_REQUEST,
-        .name = call->route->pattern,
+        .name = call->route->label,
         .request_id = call->request_id,
         .traceparent = call->traceparent,
         .user_id = call->caller->user_id,

@@ -8,20 +8,16 @@
 #include "bind/lua_db.h"
 
 #include "base/err.h"
-#include "base/time.h"
 #include "bind/lua_context.h"
-#include "bind/lua_decimal.h"
-#include "bind/lua_json.h"
 #include "bind/lua_outbox.h"
+#include "bind/lua_params.h"
 #include "bind/lua_rows.h"
 
 #include <lauxlib.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARAMS_MAX = 64, STATEMENTS_MAX = 64, ANSWERS_MAX = SH_TASK_RESULTS_MAX - 2, ERROR_TEXT_MAX = 192 };
+enum { STATEMENTS_MAX = 64, ANSWERS_MAX = SH_TASK_RESULTS_MAX - 2 };
 
 typedef struct transaction transaction_t;
 
@@ -43,173 +39,7 @@ struct transaction {
 
 static const char transaction_key; /* registry: metatable */
 
-/* ---- parameters */
-
 static sh_lua_context_t *context(lua_State *L) { return sh_lua_context_of(sh_vm_of(L)); }
-
-static void put_array_item(sh_buf_t *out, sh_str_t item) {
-    sh_buf_put_byte(out, '"');
-    for (size_t i = 0; i < item.len; i++) {
-        if (item.ptr[i] == '"' || item.ptr[i] == '\\') sh_buf_put_byte(out, '\\');
-        sh_buf_put_byte(out, item.ptr[i]);
-    }
-    sh_buf_put_byte(out, '"');
-}
-
-static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number);
-
-static const char *number_param(lua_State *L, int index, sh_arena_t *arena) {
-    double n = lua_tonumber(L, index);
-    if (n == floor(n) && fabs(n) < 9007199254740992.0) return sh_arena_printf(arena, "%lld", (long long)n);
-    return sh_arena_printf(arena, "%.17g", n);
-}
-
-static const char *text_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    sh_str_t s;
-    s.ptr = lua_tolstring(L, index, &s.len);
-    if (memchr(s.ptr, 0, s.len)) luaL_error(L, "parameter $%d holds a NUL byte; pass bytes by db.bytes", number);
-    return sh_arena_str(arena, s).ptr;
-}
-
-/* A list becomes an SQL array; false and json.null in it are NULL. */
-static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    sh_buf_t out = {0};
-    int n = (int)lua_objlen(L, index);
-    luaL_checkstack(L, 4, "parameters");
-    sh_buf_put_byte(&out, '{');
-    for (int i = 1; i <= n; i++) {
-        lua_rawgeti(L, index, i);
-        if (i > 1) sh_buf_put_byte(&out, ',');
-        int type = lua_type(L, -1);
-        if (sh_lua_json_is_null(L, -1) || (type == LUA_TBOOLEAN && !lua_toboolean(L, -1))) {
-            sh_buf_put_lit(&out, "NULL");
-        } else if (type == LUA_TSTRING || type == LUA_TNUMBER || type == LUA_TUSERDATA || type == LUA_TBOOLEAN || type == LUA_TTABLE) {
-            if (type == LUA_TTABLE) { /* db.json in a list; a list in a list is not */
-                lua_getfield(L, -1, "__json");
-                bool tagged = lua_toboolean(L, -1);
-                lua_pop(L, 1);
-                if (!tagged) {
-                    sh_buf_dispose(&out);
-                    luaL_error(L, "parameter $%d: a list cannot hold a list", number);
-                }
-            }
-            const char *text = to_param(L, lua_gettop(L), arena, number);
-            put_array_item(&out, sh_str_of(text));
-        } else {
-            sh_buf_dispose(&out);
-            luaL_error(L, "parameter $%d: a list cannot hold a %s", number, lua_typename(L, type));
-        }
-        lua_pop(L, 1);
-    }
-    sh_buf_put_byte(&out, '}');
-    const char *text = sh_arena_str(arena, sh_buf_str(&out)).ptr;
-    sh_buf_dispose(&out);
-    return text;
-}
-
-static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    char error[ERROR_TEXT_MAX];
-    sh_buf_t out = {0};
-    lua_getfield(L, index, "value");
-    int rc = sh_lua_json_write(L, -1, &out, error, sizeof error);
-    const char *text = rc ? NULL : sh_arena_str(arena, sh_buf_str(&out)).ptr;
-    sh_buf_dispose(&out);
-    lua_pop(L, 1);
-    if (rc) luaL_error(L, "parameter $%d: %s", number, error);
-    return text;
-}
-
-static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena) {
-    size_t n;
-    static const char hex[] = "0123456789abcdef";
-    lua_getfield(L, index, "value");
-    const unsigned char *bytes = (const unsigned char *)lua_tolstring(L, -1, &n);
-    char *text = sh_arena_alloc(arena, 2 * n + 3);
-    text[0] = '\\';
-    text[1] = 'x';
-    for (size_t i = 0; i < n; i++) text[2 + 2 * i] = hex[bytes[i] >> 4], text[3 + 2 * i] = hex[bytes[i] & 15];
-    text[2 + 2 * n] = 0;
-    lua_pop(L, 1);
-    return text;
-}
-
-static bool has_tag(lua_State *L, int index, const char *tag) {
-    lua_pushstring(L, tag);
-    lua_rawget(L, index);
-    bool found = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return found;
-}
-
-/* NULL is SQL NULL. Raises for what cannot be a parameter. */
-static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    sh_decimal_t d;
-    switch (lua_type(L, index)) {
-    case LUA_TNONE: case LUA_TNIL: return NULL;
-    case LUA_TBOOLEAN: return lua_toboolean(L, index) ? "t" : "f";
-    case LUA_TNUMBER: return number_param(L, index, arena);
-    case LUA_TSTRING: return text_param(L, index, arena, number);
-    case LUA_TTABLE:
-        if (has_tag(L, index, "__json")) return tagged_param(L, index, arena, number);
-        if (has_tag(L, index, "__bytes")) return bytes_param(L, index, arena);
-        return array_param(L, index, arena, number);
-    case LUA_TLIGHTUSERDATA:
-        if (sh_lua_json_is_null(L, index)) return NULL;
-        break;
-    case LUA_TUSERDATA:
-        if (sh_lua_decimal_test(L, index, &d)) {
-            char text[SH_DECIMAL_TEXT_MAX];
-            size_t n = sh_decimal_format(d, text);
-            return sh_arena_str(arena, sh_str(text, n)).ptr;
-        }
-        if (sh_vm_melt(L, index)) {
-            const char *text = to_param(L, lua_gettop(L), arena, number);
-            lua_pop(L, 1);
-            return text;
-        }
-        break;
-    default: break;
-    }
-    luaL_error(L, "parameter $%d: a %s cannot be passed to the database", number, luaL_typename(L, index));
-    return NULL;
-}
-
-/* SQL at `first`, parameters behind it up to `last`. */
-static void take_statement(lua_State *L, int first, int last, sh_arena_t *arena, sh_pg_statement_t *out) {
-    sh_str_t sql;
-    if (lua_type(L, first) != LUA_TSTRING) luaL_error(L, "a statement's SQL must be a text");
-    sql.ptr = lua_tolstring(L, first, &sql.len);
-    int count = last - first;
-    if (count > PARAMS_MAX) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
-    const char **params = sh_arena_alloc(arena, (size_t)(count ? count : 1) * sizeof *params);
-    for (int i = 0; i < count; i++) params[i] = to_param(L, first + 1 + i, arena, i + 1);
-    *out = (sh_pg_statement_t){sh_arena_str(arena, sql), (uint32_t)count, params};
-}
-
-/* Highest $n in the text: a list { sql, a, nil } does not tell its own length. */
-static int placeholders(const char *sql) {
-    int highest = 0;
-    for (const char *p = sql; (p = strchr(p, '$'));) {
-        int n = atoi(++p);
-        if (n > highest && n <= PARAMS_MAX) highest = n;
-    }
-    return highest;
-}
-
-/* The list { sql, ... } at `index`. */
-static void take_listed(lua_State *L, int index, sh_arena_t *arena, sh_pg_statement_t *out) {
-    int before = lua_gettop(L);
-    bool melted = sh_vm_melt(L, index);
-    if (melted) index = lua_gettop(L);
-    luaL_checktype(L, index, LUA_TTABLE);
-    luaL_checkstack(L, PARAMS_MAX + 8, "parameters");
-    lua_rawgeti(L, index, 1);
-    int first = lua_gettop(L);
-    int count = lua_type(L, first) == LUA_TSTRING ? placeholders(lua_tostring(L, first)) : 0;
-    for (int i = 0; i < count; i++) lua_rawgeti(L, index, i + 2);
-    take_statement(L, first, first + count, arena, out);
-    lua_settop(L, before);
-}
 
 /* ---- errors */
 
@@ -266,9 +96,10 @@ static bool spend(lua_State *L, sh_task_t *task, uint32_t statements) {
     return false;
 }
 
-static bool spend_rows(lua_State *L, sh_task_t *task, const sh_pg_rows_t *rows) {
+/* For all results of a flight at once: either all are pushed or the failure alone. */
+static bool spend_rows(lua_State *L, sh_task_t *task, sh_pg_rows_t *const *rows, uint32_t count) {
     sh_task_account_t *a = sh_task_account(task);
-    a->rows += rows->row_count;
+    for (uint32_t i = 0; i < count; i++) a->rows += rows[i]->row_count;
     if (a->rows <= sh_vm_budget(sh_task_vm(task))->rows_max) return true;
     lua_pushnil(L);
     lua_createtable(L, 0, 2);
@@ -277,119 +108,73 @@ static bool spend_rows(lua_State *L, sh_task_t *task, const sh_pg_rows_t *rows) 
     return false;
 }
 
+/* Pushes row sets, or the first row of each when `one`. */
+static int push_results(lua_State *L, sh_task_t *task, sh_pg_rows_t *const *rows, uint32_t count, bool one) {
+    if (!spend_rows(L, task, rows, count)) return 2;
+    for (uint32_t i = 0; i < count; i++) {
+        if (one) sh_lua_rows_push_row(L, task, rows[i], 0);
+        else sh_lua_rows_push(L, task, rows[i]);
+    }
+    return (int)count;
+}
+
+/* Whoever sends something must be able to wait for the answer: asked before anything is on its way. */
+static sh_task_t *waiting_task(lua_State *L) {
+    sh_task_t *task = sh_task_current(L);
+    if (sh_task_lua(task) != L) luaL_error(L, "waiting for the database is possible in the task's own coroutine only");
+    return task;
+}
+
 static sh_pg_pool_t *pool_of(lua_State *L) {
     sh_pg_pool_t *pool = context(L)->pool;
     if (!pool) luaL_error(L, "there is no database here");
     return pool;
 }
 
-/* ---- single statements */
+/* ---- statements outside of transactions */
 
-typedef struct single single_t;
-
-/* Several statements side by side for one task. */
-typedef struct batch {
+/* One flight on a shared connection: several statements are one round trip, and all or none. */
+typedef struct asked {
     sh_task_t *task;
-    uint32_t count, left;
+    sh_pg_ticket_t *ticket;
     bool one;
-    bool failed;
-    int code;
-    sh_arena_t arena;
-    struct single {
-        struct batch *batch;
-        sh_pg_ticket_t *ticket; /* NULL once answered */
-        sh_pg_rows_t *rows;
-    } singles[];
-} batch_t;
+    sh_pg_rows_t *const *rows; /* while it is answered */
+    uint32_t count;
+    const sh_pg_error_t *error;
+} asked_t;
 
-static void free_batch(batch_t *b) {
-    for (uint32_t i = 0; i < b->count; i++) sh_pg_rows_release(b->singles[i].rows);
-    sh_arena_dispose(&b->arena);
-    free(b);
+static void cancel_asked(void *data) {
+    asked_t *asked = data;
+    sh_pg_ticket_cancel(asked->ticket);
+    free(asked);
 }
 
-static void cancel_batch(void *data) {
-    batch_t *b = data;
-    for (uint32_t i = 0; i < b->count; i++)
-        if (b->singles[i].ticket) sh_pg_ticket_cancel(b->singles[i].ticket);
-    free_batch(b);
+static int push_asked(lua_State *L, void *data) {
+    const asked_t *a = data;
+    return a->error ? push_error(L, a->error) : push_results(L, a->task, a->rows, a->count, a->one);
 }
 
-/* Pushes rows, or the first row of each when `one`. */
-static int push_rows(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows, bool one) {
-    if (one) sh_lua_rows_push_row(L, task, rows, 0);
-    else sh_lua_rows_push(L, task, rows);
-    return 1;
+static void flown(void *data, int status, sh_pg_rows_t *const *rows, uint32_t count, const sh_pg_error_t *error) {
+    asked_t asked = *(asked_t *)data;
+    (void)status;
+    free(data);
+    asked.rows = rows;
+    asked.count = count;
+    asked.error = error;
+    sh_task_resume_push(asked.task, push_asked, &asked); /* rows that went to Lua have a count of their own */
 }
 
-typedef struct batch_outcome {
-    batch_t *batch;
-    const sh_pg_error_t *error; /* NULL: all have rows */
-} batch_outcome_t;
-
-static int push_batch(lua_State *L, void *data) {
-    const batch_outcome_t *o = data;
-    batch_t *b = o->batch;
-    int n = 0;
-    if (o->error) return push_error(L, o->error);
-    for (uint32_t i = 0; i < b->count; i++) {
-        if (!spend_rows(L, b->task, b->singles[i].rows)) return n + 2;
-        n += push_rows(L, b->task, b->singles[i].rows, b->one);
+/* Parks, or pushes the failure. */
+static int ask(lua_State *L, sh_task_t *task, const sh_pg_statement_t *statements, uint32_t count, bool one) {
+    if (!spend(L, task, count)) return 2;
+    asked_t *asked = sh_alloc(sizeof *asked);
+    *asked = (asked_t){.task = task, .one = one};
+    int rc = sh_pg_pool_flight(context(L)->pool, statements, count, flown, asked, &asked->ticket);
+    if (rc) {
+        free(asked);
+        return push_code(L, rc);
     }
-    return n;
-}
-
-static void finish_batch(batch_t *b, const sh_pg_error_t *error) {
-    batch_outcome_t outcome = {b, error};
-    sh_task_t *task = b->task;
-    for (uint32_t i = 0; i < b->count; i++)
-        if (b->singles[i].ticket) sh_pg_ticket_cancel(b->singles[i].ticket);
-    sh_task_resume_push(task, push_batch, &outcome); /* rows that went to Lua have a count of their own */
-    free_batch(b);
-}
-
-static void single_done(void *data, int status, sh_pg_rows_t *rows, const sh_pg_error_t *error) {
-    single_t *s = data;
-    batch_t *b = s->batch;
-    s->ticket = NULL;
-    b->left--;
-    if (status) {
-        finish_batch(b, error);
-        return;
-    }
-    s->rows = sh_pg_rows_retain(rows);
-    if (!b->left) finish_batch(b, NULL);
-}
-
-/* Sends what is in `statements`; parks, or pushes the failure. */
-static int send_batch(lua_State *L, batch_t *b, const sh_pg_statement_t *statements) {
-    sh_pg_pool_t *pool = context(L)->pool;
-    if (!spend(L, b->task, b->count)) {
-        free_batch(b);
-        return 2;
-    }
-    b->left = b->count;
-    for (uint32_t i = 0; i < b->count; i++) {
-        single_t *s = &b->singles[i];
-        s->batch = b;
-        int rc = sh_pg_pool_query(pool, &statements[i], single_done, s, &s->ticket);
-        if (rc) {
-            s->ticket = NULL;
-            cancel_batch(b);
-            return push_code(L, rc);
-        }
-    }
-    return sh_task_park(L, cancel_batch, b);
-}
-
-/* Memory of a batch is owned by a userdata until it is sent, so that a raise while parameters are read frees it. */
-static batch_t *batch_create(sh_task_t *task, uint32_t count, bool one) {
-    batch_t *b = sh_calloc(1, sizeof *b + count * sizeof b->singles[0]);
-    b->task = task;
-    b->count = count;
-    b->one = one;
-    sh_arena_init(&b->arena);
-    return b;
+    return sh_task_park(L, cancel_asked, asked);
 }
 
 /* Statements are read into an arena on a userdata: a parameter that cannot be passed raises, and nothing leaks. */
@@ -416,24 +201,24 @@ static int scratch_collect(lua_State *L) {
 }
 
 static int query(lua_State *L, bool one) {
-    sh_task_t *task = sh_task_current(L);
+    sh_task_t *task = waiting_task(L);
     scratch_t *s = scratch_of(L);
     pool_of(L);
-    take_statement(L, 1, lua_gettop(L), &s->arena, &s->statements[0]);
-    return send_batch(L, batch_create(task, 1, one), s->statements);
+    sh_lua_params_statement(L, 1, lua_gettop(L), &s->arena, false, &s->statements[0]);
+    return ask(L, task, s->statements, 1, one);
 }
 
 static int db_query(lua_State *L) { return query(L, false); }
 static int db_one(lua_State *L) { return query(L, true); }
 
 static int db_all(lua_State *L) {
-    sh_task_t *task = sh_task_current(L);
+    sh_task_t *task = waiting_task(L);
     scratch_t *s = scratch_of(L);
     int n = lua_gettop(L);
     pool_of(L);
     if (n < 1 || n > ANSWERS_MAX) return luaL_error(L, "db.all takes between 1 and %d statements", ANSWERS_MAX);
-    for (int i = 0; i < n; i++) take_listed(L, i + 1, &s->arena, &s->statements[i]);
-    return send_batch(L, batch_create(task, (uint32_t)n, false), s->statements);
+    for (int i = 0; i < n; i++) sh_lua_params_listed(L, i + 1, &s->arena, false, &s->statements[i]);
+    return ask(L, task, s->statements, (uint32_t)n, false);
 }
 
 /* ---- transactions */
@@ -468,7 +253,7 @@ static transaction_t *check_transaction(lua_State *L) {
     }
     if (!ok) luaL_error(L, "a transaction was expected: write tx:query(...), with a colon");
     if (!t->task) luaL_error(L, "a transaction was used after its end");
-    if (t->task != sh_task_current(L)) luaL_error(L, "a transaction was used by another request than its own");
+    if (t->task != waiting_task(L)) luaL_error(L, "a transaction was used by another request than its own");
     if (t->failed) luaL_error(L, "the transaction failed before; it can only be rolled back");
     return t;
 }
@@ -505,20 +290,12 @@ typedef struct flight_outcome {
 
 static int push_flight(lua_State *L, void *data) {
     const flight_outcome_t *o = data;
-    int n = 0;
     if (o->error) return push_error(L, o->error);
     if (o->committed) {
         lua_pushboolean(L, 1);
         return 1;
     }
-    for (uint32_t i = o->count - o->t->answers; i < o->count; i++) {
-        if (!spend_rows(L, o->task, o->rows[i])) {
-            o->t->failed = true;
-            return n + 2;
-        }
-        n += push_rows(L, o->task, o->rows[i], o->t->one);
-    }
-    return n;
+    return push_results(L, o->task, o->rows + (o->count - o->t->answers), o->t->answers, o->t->one);
 }
 
 static void flight_done(void *data, int status, sh_pg_rows_t *const *rows, uint32_t count, const sh_pg_error_t *error) {
@@ -599,7 +376,7 @@ static sh_pg_statement_t *next_statement(lua_State *L, transaction_t *t) {
 
 static int tx_query_or_one(lua_State *L, bool one) {
     transaction_t *t = check_transaction(L);
-    take_statement(L, 2, lua_gettop(L), &t->arena, next_statement(L, t));
+    sh_lua_params_statement(L, 2, lua_gettop(L), &t->arena, true, next_statement(L, t));
     t->count++;
     t->one = one;
     return fly(L, t, 1, 0);
@@ -613,7 +390,7 @@ static int tx_all(lua_State *L) {
     int n = lua_gettop(L) - 1;
     if (n < 1 || n > ANSWERS_MAX) return luaL_error(L, "tx:all takes between 1 and %d statements", ANSWERS_MAX);
     for (int i = 0; i < n; i++) {
-        take_listed(L, i + 2, &t->arena, next_statement(L, t));
+        sh_lua_params_listed(L, i + 2, &t->arena, true, next_statement(L, t));
         t->count++;
     }
     t->one = false;
@@ -622,7 +399,7 @@ static int tx_all(lua_State *L) {
 
 static int tx_write(lua_State *L) {
     transaction_t *t = check_transaction(L);
-    take_statement(L, 2, lua_gettop(L), &t->arena, next_statement(L, t));
+    sh_lua_params_statement(L, 2, lua_gettop(L), &t->arena, true, next_statement(L, t));
     t->count++;
     return 0;
 }

@@ -156,7 +156,7 @@ void sh_lua_events_start(sh_vm_t *vm, const sh_subscription_t *subscription, sh_
     /* A batch belongs to many requests; the first one stands for it in log lines. */
     const sh_task_opts_t opts = {
         .kind = SH_TASK_EVENT,
-        .name = subscription->subject,
+        .name = subscription->durable,
         .request_id = sh_nats_msg_header(messages[0], "Shama-Correlation-Id"),
         .traceparent = sh_nats_msg_header(messages[0], "traceparent"),
         .deadline_ms = DEADLINE_MS,

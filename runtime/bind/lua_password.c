@@ -1,4 +1,4 @@
-/* hash(password) -> text | nil, reason; verify(password, hash) -> boolean | nil, reason. */
+/* hash(password) -> text | nil, reason; verify(password, hash) -> boolean | nil, reason; both wait in a bounded line. */
 #include "bind/lua_password.h"
 
 #include "base/err.h"
@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct sh_lua_password_job {
     uv_work_t work;
     sh_lua_password_t *owner;
+    struct sh_lua_password_job *next; /* in the line */
     sh_task_t *task; /* NULL once the task went away */
     bool is_verify;
     int status;
@@ -39,16 +40,58 @@ static int push_outcome(lua_State *L, void *data) {
     return 1;
 }
 
-static void run_done(uv_work_t *work, int uv_status) {
-    job_t *j = SH_CONTAINER_OF(work, job_t, work);
-    j->owner->running--;
-    if (uv_status) j->status = SH_ECANCELED;
-    if (j->task) sh_task_resume_push(j->task, push_outcome, j);
+static void start_waiting(sh_lua_password_t *owner);
+
+static void job_free(job_t *j) {
     explicit_bzero(j, sizeof *j);
     free(j);
 }
 
+static void run_done(uv_work_t *work, int uv_status) {
+    job_t *j = SH_CONTAINER_OF(work, job_t, work);
+    j->owner->running--;
+    start_waiting(j->owner);
+    if (uv_status) j->status = SH_ECANCELED;
+    if (j->task) sh_task_resume_push(j->task, push_outcome, j);
+    job_free(j);
+}
+
+static void job_start(job_t *j) {
+    j->owner->running++;
+    int rc = uv_queue_work(j->owner->loop, &j->work, run, run_done);
+    SH_ASSERT(rc == 0);
+}
+
+static void start_waiting(sh_lua_password_t *owner) {
+    while (owner->first && owner->running < owner->running_max) {
+        job_t *j = owner->first;
+        owner->first = j->next;
+        if (!owner->first) owner->last = NULL;
+        owner->waiting--;
+        if (j->task) job_start(j);
+        else job_free(j); /* its task went away meanwhile */
+    }
+}
+
+static void job_wait(job_t *j) {
+    sh_lua_password_t *owner = j->owner;
+    if (owner->last) owner->last->next = j;
+    else owner->first = j;
+    owner->last = j;
+    owner->waiting++;
+}
+
 static void forget(void *data) { ((job_t *)data)->task = NULL; }
+
+/* As the database does when too many wait: the caller is told 503 unless the rule catches it. */
+static int raise_limit(lua_State *L) {
+    lua_createtable(L, 0, 2);
+    lua_pushliteral(L, "limit");
+    lua_setfield(L, -2, "kind");
+    lua_pushliteral(L, "too many passwords are waiting to be hashed");
+    lua_setfield(L, -2, "message");
+    return lua_error(L);
+}
 
 static int start(lua_State *L, bool is_verify) {
     sh_lua_password_t *owner = lua_touserdata(L, lua_upvalueindex(1));
@@ -56,11 +99,13 @@ static int start(lua_State *L, bool is_verify) {
     sh_task_t *task = sh_task_current(L);
     const char *password = luaL_checklstring(L, 1, &n);
     const char *hash = is_verify ? luaL_optlstring(L, 2, "", &hash_len) : "";
-    if (n > SH_PASSWORD_BYTES_MAX || hash_len >= SH_PASSWORD_HASH_MAX || owner->running >= owner->running_max) {
+    bool is_busy = owner->running >= owner->running_max, is_full = owner->waiting >= (owner->waiting_max ? owner->waiting_max : SH_PASSWORD_WAITING_MAX);
+    if (n > SH_PASSWORD_BYTES_MAX || hash_len >= SH_PASSWORD_HASH_MAX) {
         lua_pushnil(L);
-        lua_pushstring(L, owner->running >= owner->running_max ? "busy" : "too long");
+        lua_pushliteral(L, "too long");
         return 2;
     }
+    if (is_busy && is_full) return raise_limit(L); /* never nil: a rule would take it for a wrong password */
     job_t *j = sh_calloc(1, sizeof *j);
     j->owner = owner;
     j->task = task;
@@ -68,9 +113,8 @@ static int start(lua_State *L, bool is_verify) {
     j->password_len = n;
     memcpy(j->password, password, n);
     memcpy(j->hash, hash, hash_len);
-    owner->running++;
-    int rc = uv_queue_work(owner->loop, &j->work, run, run_done);
-    SH_ASSERT(rc == 0);
+    if (is_busy) job_wait(j);
+    else job_start(j);
     return sh_task_park(L, forget, j);
 }
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-enum { QUARANTINE_AT = 2 };
+enum { QUARANTINE_AT = 2, READ_TRIES = 1000 };
 
 static size_t board_size(void) { return (sizeof(sh_board_t) + 63) & ~(size_t)63; }
 
@@ -69,4 +69,29 @@ bool sh_board_is_quarantined(const sh_board_t *board, const char *name) {
 
 void sh_board_quarantine_clear(sh_board_t *board) {
     for (int i = 0; i < SH_QUARANTINE_MAX; i++) atomic_store(&board->quarantine[i].kills, 0);
+}
+
+bool sh_board_state_write(sh_board_t *board, sh_str_t json) {
+    sh_state_note_t *note = &board->state;
+    if (json.len > sizeof note->text) return false;
+    atomic_fetch_add_explicit(&note->turn, 1, memory_order_acq_rel);
+    atomic_thread_fence(memory_order_release);
+    memcpy(note->text, json.ptr, json.len);
+    note->len = (uint32_t)json.len;
+    atomic_fetch_add_explicit(&note->turn, 1, memory_order_release);
+    return true;
+}
+
+bool sh_board_state_read(const sh_board_t *board, sh_buf_t *out) {
+    sh_state_note_t *note = &((sh_board_t *)board)->state;
+    size_t before = out->len;
+    for (int i = 0; i < READ_TRIES; i++) {
+        uint32_t turn = atomic_load_explicit(&note->turn, memory_order_acquire), len = note->len;
+        if (turn & 1 || len > sizeof note->text) continue;
+        sh_buf_put(out, note->text, len);
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&note->turn, memory_order_relaxed) == turn) return len > 0;
+        out->len = before;
+    }
+    return false;
 }

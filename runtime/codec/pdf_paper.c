@@ -145,7 +145,8 @@ static float rounded(float v) { return roundf(v * 100.0f) / 100.0f; }
 
 static void set_fill(sh_pdf_paper_t *paper, sh_pdf_color_t c) {
     if (paper->fill.is_set && paper->fill.r == c.r && paper->fill.g == c.g && paper->fill.b == c.b) return;
-    HPDF_Page_SetRGBFill(paper->page, rounded((float)c.r / 255.0f), rounded((float)c.g / 255.0f), rounded((float)c.b / 255.0f));
+    /* not rounded: a hundredth is coarser than the 255 steps of a brand's colour */
+    HPDF_Page_SetRGBFill(paper->page, (float)c.r / 255.0f, (float)c.g / 255.0f, (float)c.b / 255.0f);
     paper->fill = c;
     paper->fill.is_set = true;
 }

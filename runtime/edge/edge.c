@@ -123,7 +123,7 @@ static void start_call(sh_exchange_t *x) {
     sh_http_request_t *request = x->request;
     sh_edge_t *e = x->edge;
     if (!sh_input_check(x)) return;
-    if (e->opts.board && sh_board_is_quarantined(e->opts.board, x->match.route->pattern)) {
+    if (e->opts.board && x->match.route->label && sh_board_is_quarantined(e->opts.board, x->match.route->label)) {
         sh_exchange_refuse(x, 503, "ROUTE_QUARANTINED", SH_STR_NULL);
         return;
     }

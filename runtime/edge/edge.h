@@ -45,7 +45,7 @@ typedef struct sh_edge_opts {
     uint64_t user_ttl_ms;              /* 1000 at most */
     uint32_t user_cache_max;           /* entries; 10,000 */
     const char *environment;           /* "development", "production": in log lines */
-    bool metrics_public;               /* /metrics on the public listener */
+    bool metrics_public;               /* /metrics and the details of readiness on the public listener, too */
     bool access_log;
     uint64_t body_bytes_max;           /* default: 1 MiB */
     const char *cors_origins;          /* comma-separated, "*" or "" */

@@ -46,12 +46,16 @@ struct sh_consumer {
     uint64_t delays_ms[SH_CONSUMER_DELAYS_MAX];
     uint32_t delay_count;
     sh_consumer_start_fn start;
+    const sh_board_t *board;
     sh_nats_consumer_t *pull; /* NULL while it rests */
     queue_t fresh, alone;
     sh_list_t jobs;
     uint32_t job_count, working; /* working: not waiting for a retry and not ended */
+    uv_timer_t gather;           /* lets a batch fill for a moment */
     uv_timer_t progress;         /* tells the broker that held messages are still worked on */
-    bool is_starting, is_closing, is_progress_closed;
+    uint64_t gather_ms;
+    bool is_starting, is_closing;
+    uint32_t handles_open;
     uint64_t random;
     sh_consumer_stats_t stats;
     sh_series_t *handled, *failed, *buried, *age;
@@ -60,8 +64,10 @@ struct sh_consumer {
 };
 
 static void start_jobs(sh_consumer_t *consumer);
+static void gather(sh_consumer_t *consumer);
 static void run(job_t *job);
 static void end_if_empty(sh_consumer_t *consumer);
+static void stop_pull(sh_consumer_t *consumer);
 
 /* --- queues --- */
 
@@ -105,7 +111,7 @@ static void on_messages(void *data, sh_nats_msg_t *const *messages, uint32_t cou
         else
             queue_put_anywhere(&c->alone, messages[i], &c->random);
     }
-    start_jobs(c);
+    gather(c);
 }
 
 static void give_back_queued(sh_consumer_t *c) {
@@ -229,7 +235,7 @@ static void run_done(void *data, int status, const char *error) {
     } else {
         fail_one(job, error);
     }
-    start_jobs(c);
+    gather(c);
 }
 
 static const sh_subscription_t *subscription_in(const sh_generation_t *generation, const char *service, const char *durable, sh_vm_t **vm) {
@@ -268,9 +274,18 @@ static job_t *job_create(sh_consumer_t *c) {
     return job;
 }
 
+static bool is_quarantined(const sh_consumer_t *c) { return c->board && sh_board_is_quarantined(c->board, c->durable); }
+
+static void rest(sh_consumer_t *c) {
+    sh_log_error(c->log, "a consumer is paused until the next reload: its handler ended workers", SH_LOG_C("service", c->service),
+                 SH_LOG_C("consumer", c->durable));
+    stop_pull(c);
+}
+
 static void start_jobs(sh_consumer_t *c) {
     if (c->is_starting) return; /* a job that ended inside its start call: the loop below goes on */
     c->is_starting = true;
+    if (c->pull && is_quarantined(c)) rest(c);
     /* Jobs that wait for the database count too: there is no use in starting others. */
     while (c->pull && !c->is_closing && (c->fresh.count || c->alone.count)) {
         uint32_t waiting = 0;
@@ -281,8 +296,17 @@ static void start_jobs(sh_consumer_t *c) {
     c->is_starting = false;
 }
 
+static void on_gathered(uv_timer_t *timer) { start_jobs(SH_CONTAINER_OF(timer, sh_consumer_t, gather)); }
+
+/* Begins at once with what cannot get larger, else lets the batch fill: a transaction for many events costs little more than for one. */
+static void gather(sh_consumer_t *c) {
+    if (c->alone.count || c->fresh.count >= c->batch || c->gather_ms == 0) start_jobs(c);
+    else if (c->fresh.count && !c->is_closing && !uv_is_active((uv_handle_t *)&c->gather)) uv_timer_start(&c->gather, on_gathered, c->gather_ms, 0);
+}
+
 static void on_progress(uv_timer_t *timer) {
     sh_consumer_t *c = SH_CONTAINER_OF(timer, sh_consumer_t, progress);
+    if (c->pull && is_quarantined(c)) rest(c);
     sh_list_each(it, tmp, &c->jobs) {
         job_t *job = SH_CONTAINER_OF(it, job_t, link);
         for (uint32_t i = 0; i < job->count; i++) sh_nats_in_progress(job->messages[i]);
@@ -354,6 +378,7 @@ int sh_consumer_create(sh_nats_t *nats, const sh_consumer_opts_t *opts, sh_gener
     c->log = log;
     c->nats = nats;
     c->start = opts->start;
+    c->board = opts->board;
     c->service = sh_strdup(opts->service);
     c->stream = sh_strdup(opts->stream);
     c->durable = sh_strdup(subscription->durable);
@@ -366,14 +391,17 @@ int sh_consumer_create(sh_nats_t *nats, const sh_consumer_opts_t *opts, sh_gener
     for (uint32_t i = 0; i < c->delay_count; i++) c->delays_ms[i] = opts->nak_delays_ms[i];
     c->random = sh_time_mono_ns() | 1;
     sh_list_init(&c->jobs);
-    int status = start_pull(c);
+    int status = is_quarantined(c) ? 0 : start_pull(c);
     if (status) {
         free_consumer(c);
         return status;
     }
     c->generation = sh_generation_retain(generation);
     make_series(c, opts->metrics);
+    c->gather_ms = opts->gather_ms;
+    SH_ASSERT(uv_timer_init(c->loop, &c->gather) == 0);
     SH_ASSERT(uv_timer_init(c->loop, &c->progress) == 0);
+    c->handles_open = 2;
     SH_ASSERT(uv_timer_start(&c->progress, on_progress, c->ack_wait_ms / 3 + 1, c->ack_wait_ms / 3 + 1) == 0);
     *out = c;
     return 0;
@@ -395,7 +423,7 @@ void sh_consumer_use(sh_consumer_t *c, sh_generation_t *generation) {
 }
 
 static void end_if_empty(sh_consumer_t *c) {
-    if (!c->is_closing || !c->is_progress_closed || c->job_count) return;
+    if (!c->is_closing || c->handles_open || c->job_count) return;
     void (*fn)(void *data) = c->close_fn;
     void *data = c->close_data;
     free_consumer(c);
@@ -404,9 +432,15 @@ static void end_if_empty(sh_consumer_t *c) {
 
 static void on_progress_closed(uv_handle_t *handle) {
     sh_consumer_t *c = SH_CONTAINER_OF((uv_timer_t *)handle, sh_consumer_t, progress);
-    c->is_progress_closed = true;
+    c->handles_open--;
     sh_generation_release(c->generation);
     c->generation = NULL;
+    end_if_empty(c);
+}
+
+static void on_gather_closed(uv_handle_t *handle) {
+    sh_consumer_t *c = SH_CONTAINER_OF((uv_timer_t *)handle, sh_consumer_t, gather);
+    c->handles_open--;
     end_if_empty(c);
 }
 
@@ -416,6 +450,7 @@ void sh_consumer_close(sh_consumer_t *c, void (*fn)(void *data), void *data) {
     c->close_fn = fn;
     c->close_data = data;
     stop_pull(c);
+    uv_close((uv_handle_t *)&c->gather, on_gather_closed);
     uv_close((uv_handle_t *)&c->progress, on_progress_closed);
 }
 

@@ -12,12 +12,15 @@
  * more than allowed it is buried unread. Events delivered before run in random order, so that those which merely sat beside such
  * an event get done before they are taken for the culprit.
  *
+ * A handler that had two workers ended under it is in quarantine on the board, under its durable's name: its consumer rests in all workers
+ * until the next reload, and the events wait at the broker.
+ *
  * A consumer outlives rules generations: each job runs in the generation that is current when it starts, and keeps it alive. */
 #ifndef SH_CONSUMER_H
 #define SH_CONSUMER_H
 
 #include "base/log.h"
-#include "board/metrics.h"
+#include "board/board.h"
 #include "host/generation.h"
 #include "net/nats.h"
 
@@ -38,10 +41,12 @@ typedef struct sh_consumer_opts {
     uint32_t batch;                /* events of one job at most; 0: 64 */
     uint32_t parallel_max;         /* jobs at a time; 0: 1 */
     uint64_t ack_wait_ms;          /* 0: 60000 */
+    uint64_t gather_ms;              /* how long a batch may fill before it begins; 0: not at all */
     const uint64_t *nak_delays_ms; /* before the 2nd, 3rd ... try; the last one counts on; copied; none: 30000 */
     uint32_t nak_delay_count;
     sh_consumer_start_fn start;
-    sh_metrics_t *metrics; /* NULL: none */
+    sh_metrics_t *metrics;           /* NULL: none */
+    const sh_board_t *board;         /* for handlers in quarantine; NULL: none */
 } sh_consumer_opts_t;
 
 /* Consumes for `subscription` of `generation`'s vm of the service (which is retained). SH_EINVAL for what the broker could never have. */

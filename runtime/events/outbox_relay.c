@@ -15,6 +15,7 @@ enum {
     LOCK_RETRY_MS = 1000,
     POLL_MS_DEFAULT = 500,
     PAUSE_MS_DEFAULT = 5,
+    WAKE_EVERY_MS = 3, /* less than any pause */
     BACKOFF_MS_MIN = 200,
     BACKOFF_MS_MAX = 5000,
     SET_ASIDE_MAX = 256, /* rows the broker will not have; others go on */
@@ -69,7 +70,7 @@ struct sh_relay {
     uint32_t mark_count;
     set_aside_t aside[SET_ASIDE_MAX];
     uint32_t aside_count;
-    uint64_t fetched_ms, retention_at_ms;
+    uint64_t fetched_ms, retention_at_ms, woke_ms;
     sh_relay_stats_t stats;
     sh_series_t *published, *refused; /* NULL without metrics */
     bool is_closing;
@@ -86,7 +87,10 @@ static void close_session(sh_relay_t *relay);
 /* --- waking --- */
 
 void sh_relay_wake(sh_relay_t *relay) {
-    uint64_t one = 1;
+    uint64_t one = 1, now_ms = uv_now(relay->loop);
+    /* The leader waits pause_ms between a wake and its fetch, so a wake of a moment ago covers this commit too. */
+    if (now_ms - relay->woke_ms < WAKE_EVERY_MS) return;
+    relay->woke_ms = now_ms;
     /* The leader itself, with a batch out: its next fetch begins after this commit anyway. */
     if (relay->wake_fd < 0 || (relay->stats.is_leader && relay->state == RELAY_PUBLISHING)) return;
     while (write(relay->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) continue; /* EAGAIN: it is as awake as can be */
@@ -102,7 +106,7 @@ static void on_wake(uv_poll_t *poll, int status, int events) {
     while (read(relay->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) continue;
     /* Not listened to until it is idle again: the commits of a busy moment wake nobody. */
     uv_poll_stop(poll);
-    if (relay->state == RELAY_IDLE) fetch(relay);
+    if (relay->state == RELAY_IDLE) schedule(relay, relay->pause_ms); /* so that the commits of a moment go together */
 }
 
 static void listen_for_wake(sh_relay_t *relay) {
@@ -317,11 +321,8 @@ static void batch_done(sh_relay_t *relay) {
         return;
     }
     relay->backoff_ms = 0;
-    uint64_t since_ms = uv_now(relay->loop) - relay->fetched_ms;
-    if (relay->is_batch_full || since_ms >= relay->pause_ms)
-        fetch(relay);
-    else
-        schedule(relay, relay->pause_ms - since_ms);
+    if (relay->is_batch_full) fetch(relay);
+    else schedule(relay, relay->pause_ms);
 }
 
 static void set_row_aside(sh_relay_t *relay, const relay_row_t *row, const char *reason) {

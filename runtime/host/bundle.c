@@ -54,7 +54,7 @@ static void collect(collector_t *c, char *name, char *content, size_t len) {
 static int read_file(collector_t *c, const char *path, const char *name) {
     char *content = NULL;
     struct stat st;
-    int rc = SH_EIO, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = SH_EIO, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe would be waited for */
     if (fd < 0 || fstat(fd, &st) < 0) {
         sh_buf_printf(c->error, "%s: cannot be read: %s", path, strerror(errno));
         goto done;

@@ -320,6 +320,7 @@ static void compile_route(compiler_t *c, sh_route_t *r) {
     if (path[0] != '/') fail(c, "the path \"%s\" must begin with /%s", path, "");
     r->method = methods[m];
     r->pattern = sh_arena_printf(c->arena, "/api/v1%s", path);
+    r->label = sh_arena_printf(c->arena, "%s %s", r->method, r->pattern);
     compile_params(c, r, path);
     make_operation(c, r, method, path);
     lua_rawgeti(L, table, 3);

@@ -10,6 +10,7 @@ enum { SH_ROLES_MAX = 16, SH_PARAMS_MAX = 8 };
 typedef struct sh_route {
     const char *method;            /* "POST" */
     const char *pattern;           /* "/api/v1/quotations/:id/approve": manifest paths get the prefix /api/v1 */
+    const char *label;             /* "POST /api/v1/quotations/:id/approve": in logs and in quarantine */
     const char *params[SH_PARAMS_MAX]; /* names, in order */
     const sh_schema_t *param_schemas[SH_PARAMS_MAX]; /* UUID for `id` and `*_id`, else STRING 1..200 */
     uint32_t param_count;

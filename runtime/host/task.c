@@ -12,7 +12,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
-enum { SWEEP_MS = 20 };
+enum { SWEEP_MS = 20, HOG_PART = 8 };
 
 struct sh_task {
     sh_list_t link;
@@ -27,6 +27,7 @@ struct sh_task {
     sh_task_cancel_fn cancel;
     void *cancel_data;
     sh_list_t resources;
+    uint64_t held;  /* about what it has allocated and not let go */
     sh_task_account_t account;
     sh_task_done_fn done;
     void *data;
@@ -55,6 +56,7 @@ static void collect(lua_State *L, sh_vm_t *vm) {
     vm->collect_wanted = false;
     lua_gc(L, LUA_GCCOLLECT, 0);
     uint64_t first = vm->budget.memory_bytes / 10 * 7;
+    vm->crowded = vm->memory >= first;
     vm->collect_at = vm->memory < first ? first : vm->memory + (vm->budget.memory_bytes - vm->memory) / 2;
 }
 
@@ -175,10 +177,25 @@ static int status_of(sh_vm_t *vm, int lua_status) {
     return lua_status == LUA_ERRMEM ? SH_EMEMORY : SH_ELUA;
 }
 
+/* Memory is nearly full after a collection: the task that holds most goes, and not whoever asks for more next. */
+static void end_hog(sh_vm_t *vm) {
+    sh_task_t *hog = NULL;
+    vm->crowded = false;
+    sh_list_each(it, tmp, &vm->tasks) {
+        sh_task_t *task = SH_CONTAINER_OF(it, sh_task_t, link);
+        if (task->parked && (!hog || task->held > hog->held)) hog = task;
+    }
+    if (!hog || hog->held < vm->budget.memory_bytes / HOG_PART) return; /* then it is the modules' own tables */
+    sh_buf_clear(&vm->traceback);
+    sh_buf_put_lit(&vm->traceback, "it waited, holding most of the service's memory");
+    sh_task_cancel(hog, SH_EMEMORY);
+    vm->collect_wanted = true;
+}
+
 static void run(sh_task_t *task, int nargs) {
     sh_vm_t *vm = task->vm;
     SH_ASSERT(!vm->current);
-    uint64_t allocated = vm->allocated;
+    uint64_t allocated = vm->allocated, memory = vm->memory;
     uint64_t left_ms = task->total_ns > task->account.lua_ns ? (task->total_ns - task->account.lua_ns) / 1000000 + 1 : 1;
     vm->current = task;
     task->parked = false;
@@ -189,9 +206,12 @@ static void run(sh_task_t *task, int nargs) {
     task->account.slices++;
     task->account.lua_ns += sh_time_mono_ns() - vm->slice_started_ns;
     task->account.memory_bytes += vm->allocated - allocated;
+    if (vm->memory >= memory) task->held += vm->memory - memory;
+    else task->held -= task->held < memory - vm->memory ? task->held : memory - vm->memory;
     if (status == LUA_YIELD) {
         if (SH_LIKELY(task->cancel != NULL)) {
             task->parked = true;
+            if (SH_UNLIKELY(vm->crowded)) end_hog(vm);
             return;
         }
         lua_settop(task->co.L, 0);

@@ -2,6 +2,7 @@
 #include "host/vm.h"
 
 #include "base/err.h"
+#include "base/time.h"
 #include "host/vm_internal.h"
 
 #include <lauxlib.h>
@@ -227,7 +228,9 @@ int sh_vm_load_step(sh_vm_t *vm, sh_buf_t *error) {
         lua_remove(L, -2);
     }
     L = vm->loader.L;
+    sh_slot_enter(vm->slot, SH_TASK_LOAD, vm->service, "load", SH_STR_NULL, sh_time_mono_ns());
     int status = sh_vm_slice(vm, L, nargs, LOAD_SLICE_MS);
+    sh_slot_leave(vm->slot);
     if (status == LUA_YIELD) {
         lua_settop(L, 0);
         return 1;
@@ -260,6 +263,7 @@ lua_State *sh_vm_lua(const sh_vm_t *vm) { return vm->L; }
 const char *sh_vm_version(const sh_vm_t *vm) { return sh_bundle_version(vm->bundle); }
 uint32_t sh_vm_tasks(const sh_vm_t *vm) { return vm->task_count; }
 uint64_t sh_vm_memory(const sh_vm_t *vm) { return vm->memory; }
+void sh_vm_cancel(sh_vm_t *vm) { sh_vm_cancel_tasks(vm); }
 const char *sh_vm_traceback(sh_vm_t *vm) { return sh_buf_c(&vm->traceback); }
 
 void sh_vm_when_idle(sh_vm_t *vm, void (*fn)(void *data), void *data) {

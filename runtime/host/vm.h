@@ -62,6 +62,8 @@ lua_State *sh_vm_lua(const sh_vm_t *vm); /* the main state; for primitives' regi
 const char *sh_vm_version(const sh_vm_t *vm);
 uint32_t sh_vm_tasks(const sh_vm_t *vm);  /* running and parked */
 uint64_t sh_vm_memory(const sh_vm_t *vm);
+/* Ends every parked task with SH_ECANCELED. */
+void sh_vm_cancel(sh_vm_t *vm);
 /* `fn` runs once when the vm has no task left (at once, if so): for closing an old generation. */
 void sh_vm_when_idle(sh_vm_t *vm, void (*fn)(void *data), void *data);
 

@@ -30,6 +30,7 @@ struct sh_vm {
     uint64_t memory, allocated; /* held now; ever allocated */
     uint64_t collect_at;        /* a full collection is wanted past this */
     bool collect_wanted;
+    bool crowded;               /* a full collection left more than that: somebody holds it */
 
     /* tasks */
     sh_list_t tasks; /* sh_task_t.link */

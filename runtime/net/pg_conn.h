@@ -118,6 +118,10 @@ bool sh_pg_conn_is_stuck(const sh_pg_conn_t *conn, uint64_t now_ms);
  * parameters) or SH_EUNAVAILABLE nothing was sent and fn never runs. */
 int sh_pg_conn_send(sh_pg_conn_t *conn, sh_pg_flight_t *flight, const sh_pg_statement_t *statements, uint32_t count, unsigned flags,
                     const char *begin_sql, sh_pg_flight_fn fn, void *data) SH_MUSTCHECK;
+/* For pg_flight.c: the connection has something to write at the turn's end; and an earlier flight of this turn gets its Sync now. */
+void sh_pg_conn_want_write(sh_pg_conn_t *conn);
+void sh_pg_conn_sync_early(sh_pg_conn_t *conn);
+
 /* Could these statements travel? For those that must wait for a connection. */
 int sh_pg_statements_check(const sh_pg_statement_t *statements, uint32_t count, unsigned flags) SH_MUSTCHECK;
 

@@ -9,123 +9,47 @@
  *
  * Leases and statements wait in two lists with one numbering. A lease whose turn it is but finds no idle connection reserves the shared one
  * with the least on it: that one takes no more statements, empties and is given to the lease. Statements behind it may use other shared ones. */
-#include "net/pg_conn.h"
+#include "net/pg_pool_internal.h"
 
 #include "base/err.h"
 
 #include <stdlib.h>
 
 enum {
-    TICK_MS = 50, CLOSING_TICK_MS = 5, CANCEL_AFTER_MS = 20, READY_AFTER_LOSS_MS = 1000,
-    TICKETS_KEPT = 256, ROLLBACKS_MAX = 2 /* a late cancel may hit one */, WAITING_PER_OPENING = 8,
+    TICK_MS = 50, CLOSING_TICK_MS = 5, READY_AFTER_LOSS_MS = 1000,
+    TICKETS_KEPT = 256, WAITING_PER_OPENING = 8,
     DEPTH_DEFAULT = 8, WAITING_DEFAULT = 2000, WAIT_MS_DEFAULT = 2000, IDLE_MS_DEFAULT = 30000, PREPARED_DEFAULT = 256,
 };
-
-typedef enum place_state { OPENING, IDLE, SHARED, LEASED, BROKEN, STATES } place_state_t;
-
-typedef struct place {
-    sh_list_t link; /* of its state */
-    place_state_t state;
-    sh_pg_pool_t *pool;
-    sh_pg_conn_t conn;
-    sh_pg_lease_t *lease;
-    uint32_t tickets;  /* on the way, while shared */
-    uint64_t since_ms; /* idle since; broken: may be tried again at */
-} place_t;
-
-struct sh_pg_pool {
-    uv_loop_t *loop;
-    sh_log_t *log;
-    sh_pg_opts_t opts;
-    char *conninfo, *name;
-    sh_pg_target_t *target;
-    sh_pg_turn_t turn;
-    uv_timer_t tick;
-    bool is_ticking, is_down, is_closing, is_ending;
-    sh_list_t places[STATES];
-    uint32_t counts[STATES];
-    uint32_t tries;            /* connects that failed in a row */
-    uint64_t lost_ms;          /* the last connection was lost then */
-    place_t *reserved;
-    sh_list_t statements, leases; /* waiting tickets */
-    uint32_t waiting;
-    uint64_t serial;
-    sh_list_t answers;         /* tickets whose answer comes at the turn's end */
-    sh_list_t spare;
-    uint32_t spare_count;
-    uint64_t close_at_ms;
-    void (*close_fn)(void *data);
-    void *close_data;
-    sh_pg_pool_stats_t stats;
-};
-
-typedef enum ticket_kind { QUERY, FLIGHT, LEASE } ticket_kind_t;
-
-struct sh_pg_ticket {
-    sh_list_t link;
-    sh_pg_pool_t *pool;
-    ticket_kind_t kind;
-    enum { WAITING, FLYING, ANSWERED } state;
-    union {
-        sh_pg_rows_fn query;
-        sh_pg_flight_fn flight;
-        sh_pg_lease_fn lease;
-    } fn;
-    bool is_cancelled;
-    void *data;
-    uint64_t number, queued_ns;
-    sh_pg_statement_t *statements; /* a copy in one block, while it waits */
-    uint32_t count;
-    place_t *place;
-    sh_pg_flight_t flight;
-    sh_pg_lease_t *lease; /* answered with it */
-    int code;             /* answered with this failure */
-    const char *why;
-};
-
-struct sh_pg_lease {
-    place_t *place; /* NULL: the connection is lost */
-    const char *begin_sql;
-    sh_pg_flight_t flight;
-    sh_pg_flight_fn fn;
-    void *data;
-    uint64_t cancel_at_ms; /* returned in flight: then */
-    uint32_t rollbacks;
-    bool is_flying, is_failed, is_returned;
-};
-
-static void dispatch(sh_pg_pool_t *pool);
-static void settle(sh_pg_lease_t *lease);
 
 /* ---- places */
 
 static void on_tick(uv_timer_t *timer);
 
-static void want_tick(sh_pg_pool_t *pool) {
+void sh_pg_pool_want_tick(sh_pg_pool_t *pool) {
     if (pool->is_ticking || pool->is_ending) return;
     pool->is_ticking = true;
     uint64_t every_ms = pool->is_closing ? CLOSING_TICK_MS : TICK_MS;
     uv_timer_start(&pool->tick, on_tick, every_ms, every_ms);
 }
 
-static void move(place_t *place, place_state_t state) {
+void sh_pg_place_move(sh_pg_place_t *place, sh_pg_place_state_t state) {
     sh_pg_pool_t *pool = place->pool;
     sh_list_unlink(&place->link);
     pool->counts[place->state]--;
     place->state = state;
     pool->counts[state]++;
-    if (state == IDLE) sh_list_link_front(&pool->places[state], &place->link); /* the last used one is used next, so that others can rest */
+    if (state == SH_PG_IDLE) sh_list_link_front(&pool->places[state], &place->link); /* the last used one is used next, so that others can rest */
     else sh_list_link(&pool->places[state], &place->link);
     place->since_ms = uv_now(pool->loop);
     if (pool->reserved == place) pool->reserved = NULL;
-    if (state != IDLE || pool->counts[IDLE] > 1) want_tick(pool);
+    if (state != SH_PG_IDLE || pool->counts[SH_PG_IDLE] > 1) sh_pg_pool_want_tick(pool);
 }
 
-static uint32_t up_count(const sh_pg_pool_t *pool) { return pool->counts[IDLE] + pool->counts[SHARED] + pool->counts[LEASED]; }
-static uint32_t place_count(const sh_pg_pool_t *pool) { return up_count(pool) + pool->counts[OPENING] + pool->counts[BROKEN]; }
+static uint32_t up_count(const sh_pg_pool_t *pool) { return pool->counts[SH_PG_IDLE] + pool->counts[SH_PG_SHARED] + pool->counts[SH_PG_LEASED]; }
+static uint32_t place_count(const sh_pg_pool_t *pool) { return up_count(pool) + pool->counts[SH_PG_OPENING] + pool->counts[SH_PG_BROKEN]; }
 
 static void answer(sh_pg_ticket_t *ticket, int code, const char *why) {
-    ticket->state = ANSWERED;
+    ticket->state = SH_PG_ANSWERED;
     ticket->code = code;
     ticket->why = why;
     sh_list_unlink(&ticket->link);
@@ -141,28 +65,28 @@ static void fail_waiting(sh_pg_pool_t *pool, int code, const char *why) {
 }
 
 static void on_up(void *data) {
-    place_t *place = data;
+    sh_pg_place_t *place = data;
     sh_pg_pool_t *pool = place->pool;
     if (pool->is_down) sh_log_info(pool->log, "Postgres is back", SH_LOG_C("pool", pool->name));
     pool->tries = 0;
     pool->is_down = false;
     pool->stats.connects++;
-    move(place, IDLE);
-    dispatch(pool);
+    sh_pg_place_move(place, SH_PG_IDLE);
+    sh_pg_pool_dispatch(pool);
 }
 
 static void on_down(void *data, const char *why) {
-    place_t *place = data;
+    sh_pg_place_t *place = data;
     sh_pg_pool_t *pool = place->pool;
-    bool was_opening = place->state == OPENING;
+    bool was_opening = place->state == SH_PG_OPENING;
     if (place->lease) {
         sh_pg_lease_t *lease = place->lease;
         place->lease = NULL;
         lease->place = NULL;
-        if (!lease->is_flying) settle(lease); /* else when its flight is told */
+        if (!lease->is_flying) sh_pg_lease_settle(lease); /* else when its flight is told */
     }
     place->tickets = 0;
-    move(place, BROKEN);
+    sh_pg_place_move(place, SH_PG_BROKEN);
     if (pool->is_closing) return;
     sh_log_warn(pool->log, was_opening ? "Postgres cannot be reached" : "a connection to Postgres was lost", SH_LOG_C("pool", pool->name),
                 SH_LOG_C("reason", why), SH_LOG_I64("tries", pool->tries));
@@ -179,19 +103,19 @@ static void on_down(void *data, const char *why) {
 
 static void open_place(sh_pg_pool_t *pool) {
     static const sh_pg_conn_events_t events = {.up = on_up, .down = on_down};
-    place_t *place = sh_calloc(1, sizeof *place);
+    sh_pg_place_t *place = sh_calloc(1, sizeof *place);
     place->pool = pool;
-    place->state = OPENING;
+    place->state = SH_PG_OPENING;
     sh_list_init(&place->link);
-    sh_list_link(&pool->places[OPENING], &place->link);
-    pool->counts[OPENING]++;
+    sh_list_link(&pool->places[SH_PG_OPENING], &place->link);
+    pool->counts[SH_PG_OPENING]++;
     sh_pg_conn_init(&place->conn, pool->loop, pool->target, &pool->opts, &pool->turn, &events, place, pool->log);
     sh_pg_conn_open(&place->conn);
-    want_tick(pool);
+    sh_pg_pool_want_tick(pool);
 }
 
 /* Not inside a flight's callback. */
-static void close_place(place_t *place) {
+static void close_place(sh_pg_place_t *place) {
     sh_pg_pool_t *pool = place->pool;
     if (pool->reserved == place) pool->reserved = NULL;
     sh_pg_conn_dispose(&place->conn);
@@ -201,13 +125,13 @@ static void close_place(place_t *place) {
 }
 
 static void grow(sh_pg_pool_t *pool) {
-    if (pool->is_closing || pool->counts[BROKEN] || place_count(pool) >= pool->opts.connections_max) return;
-    if (pool->counts[OPENING] < 1 + pool->waiting / WAITING_PER_OPENING) open_place(pool);
+    if (pool->is_closing || pool->counts[SH_PG_BROKEN] || place_count(pool) >= pool->opts.connections_max) return;
+    if (pool->counts[SH_PG_OPENING] < 1 + pool->waiting / WAITING_PER_OPENING) open_place(pool);
 }
 
 /* ---- tickets */
 
-static sh_pg_ticket_t *take_ticket(sh_pg_pool_t *pool, ticket_kind_t kind, void *data) {
+static sh_pg_ticket_t *take_ticket(sh_pg_pool_t *pool, sh_pg_ticket_kind_t kind, void *data) {
     sh_pg_ticket_t *ticket = sh_list_first(&pool->spare, sh_pg_ticket_t, link);
     if (ticket) {
         sh_list_unlink(&ticket->link);
@@ -267,40 +191,40 @@ static sh_pg_statement_t *copy_statements(const sh_pg_statement_t *from, uint32_
 static void on_ticket_flown(void *data, int status, sh_pg_rows_t *const *rows, uint32_t count, const sh_pg_error_t *error) {
     sh_pg_ticket_t *ticket = data;
     sh_pg_pool_t *pool = ticket->pool;
-    place_t *place = ticket->place;
-    if (place->state == SHARED && --place->tickets == 0) move(place, IDLE);
+    sh_pg_place_t *place = ticket->place;
+    if (place->state == SH_PG_SHARED && --place->tickets == 0) sh_pg_place_move(place, SH_PG_IDLE);
     if (status) pool->stats.errors++;
     if (!ticket->is_cancelled) {
-        if (ticket->kind == QUERY) ticket->fn.query(ticket->data, status, status ? NULL : rows[0], error);
+        if (ticket->kind == SH_PG_QUERY) ticket->fn.query(ticket->data, status, status ? NULL : rows[0], error);
         else ticket->fn.flight(ticket->data, status, rows, count, error);
     }
     give_ticket(ticket);
-    if (pool->waiting) dispatch(pool);
+    if (pool->waiting) sh_pg_pool_dispatch(pool);
 }
 
-static int fly(place_t *place, sh_pg_ticket_t *ticket, const sh_pg_statement_t *statements, uint32_t count) {
+static int fly(sh_pg_place_t *place, sh_pg_ticket_t *ticket, const sh_pg_statement_t *statements, uint32_t count) {
     int rc = sh_pg_conn_send(&place->conn, &ticket->flight, statements, count, 0, NULL, on_ticket_flown, ticket);
     if (rc) return rc;
     ticket->place = place;
-    ticket->state = FLYING;
+    ticket->state = SH_PG_FLYING;
     place->tickets++;
     place->pool->stats.queries += count;
     place->pool->stats.flights++;
-    if (place->state != SHARED) move(place, SHARED);
+    if (place->state != SH_PG_SHARED) sh_pg_place_move(place, SH_PG_SHARED);
     return SH_OK;
 }
 
-static place_t *pick_shared(sh_pg_pool_t *pool) {
-    sh_list_each(it, tmp, &pool->places[SHARED]) {
-        place_t *place = SH_CONTAINER_OF(it, place_t, link);
+static sh_pg_place_t *pick_shared(sh_pg_pool_t *pool) {
+    sh_list_each(it, tmp, &pool->places[SH_PG_SHARED]) {
+        sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
         if (place->tickets < pool->opts.shared_depth && place != pool->reserved && !place->conn.is_doomed) return place;
     }
     return NULL;
 }
 
-static place_t *pick_idle(sh_pg_pool_t *pool) {
-    sh_list_each(it, tmp, &pool->places[IDLE]) {
-        place_t *place = SH_CONTAINER_OF(it, place_t, link);
+static sh_pg_place_t *pick_idle(sh_pg_pool_t *pool) {
+    sh_list_each(it, tmp, &pool->places[SH_PG_IDLE]) {
+        sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
         if (!place->conn.is_doomed) return place;
     }
     return NULL;
@@ -312,32 +236,31 @@ static void leave_queue(sh_pg_ticket_t *ticket) {
     ticket->pool->stats.wait_ns += uv_hrtime() - ticket->queued_ns;
 }
 
-static void grant(sh_pg_ticket_t *ticket, place_t *place) {
+static void grant(sh_pg_ticket_t *ticket, sh_pg_place_t *place) {
     sh_pg_lease_t *lease = sh_calloc(1, sizeof *lease);
     lease->place = place;
     lease->begin_sql = "BEGIN";
     sh_list_init(&lease->flight.link);
     place->lease = lease;
-    move(place, LEASED);
+    sh_pg_place_move(place, SH_PG_LEASED);
     ticket->lease = lease;
     answer(ticket, SH_OK, NULL);
 }
 
 static void reserve(sh_pg_pool_t *pool) {
     if (pool->reserved) return;
-    sh_list_each(it, tmp, &pool->places[SHARED]) {
-        place_t *place = SH_CONTAINER_OF(it, place_t, link);
+    sh_list_each(it, tmp, &pool->places[SH_PG_SHARED]) {
+        sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
         if (!pool->reserved || place->tickets < pool->reserved->tickets) pool->reserved = place;
     }
 }
 
-/* Gives waiting tickets what there is, in their order. */
-static void dispatch(sh_pg_pool_t *pool) {
+void sh_pg_pool_dispatch(sh_pg_pool_t *pool) {
     for (;;) {
         sh_pg_ticket_t *lease = sh_list_first(&pool->leases, sh_pg_ticket_t, link);
         sh_pg_ticket_t *statement = sh_list_first(&pool->statements, sh_pg_ticket_t, link);
         bool is_lease_first = lease && (!statement || lease->number < statement->number);
-        place_t *place = NULL;
+        sh_pg_place_t *place = NULL;
         if (!lease) pool->reserved = NULL;
         if (is_lease_first && (place = pick_idle(pool))) {
             leave_queue(lease);
@@ -358,20 +281,20 @@ static void dispatch(sh_pg_pool_t *pool) {
 
 static int wait_in(sh_pg_pool_t *pool, sh_list_t *queue, sh_pg_ticket_t *ticket) {
     if (pool->waiting >= pool->opts.waiting_max) return SH_ELIMIT;
-    ticket->state = WAITING;
+    ticket->state = SH_PG_WAITING;
     ticket->number = ++pool->serial;
     ticket->queued_ns = uv_hrtime();
     sh_list_link(queue, &ticket->link);
     pool->waiting++;
     pool->stats.waits++;
-    want_tick(pool);
+    sh_pg_pool_want_tick(pool);
     return SH_OK;
 }
 
 static int refused(const sh_pg_pool_t *pool) { return pool->is_closing ? SH_ECLOSED : pool->is_down ? SH_EUNAVAILABLE : SH_OK; }
 
 static int start(sh_pg_pool_t *pool, sh_pg_ticket_t *ticket, const sh_pg_statement_t *statements, uint32_t count) {
-    place_t *place = sh_list_is_empty(&pool->statements) ? pick_shared(pool) : NULL;
+    sh_pg_place_t *place = sh_list_is_empty(&pool->statements) ? pick_shared(pool) : NULL;
     if (!place && !pool->waiting) place = pick_idle(pool);
     if (SH_LIKELY(place != NULL)) return fly(place, ticket, statements, count);
     int rc = sh_pg_statements_check(statements, count, 0);
@@ -379,7 +302,7 @@ static int start(sh_pg_pool_t *pool, sh_pg_ticket_t *ticket, const sh_pg_stateme
     if (rc) return rc;
     ticket->statements = copy_statements(statements, count);
     ticket->count = count;
-    dispatch(pool);
+    sh_pg_pool_dispatch(pool);
     return SH_OK;
 }
 
@@ -392,7 +315,7 @@ static int started(int rc, sh_pg_ticket_t *ticket, sh_pg_ticket_t **out) {
 int sh_pg_pool_query(sh_pg_pool_t *pool, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data, sh_pg_ticket_t **out) {
     int rc = refused(pool);
     if (rc) return rc;
-    sh_pg_ticket_t *ticket = take_ticket(pool, QUERY, data);
+    sh_pg_ticket_t *ticket = take_ticket(pool, SH_PG_QUERY, data);
     ticket->fn.query = fn;
     return started(start(pool, ticket, statement, 1), ticket, out);
 }
@@ -401,7 +324,7 @@ int sh_pg_pool_flight(sh_pg_pool_t *pool, const sh_pg_statement_t *statements, u
                       sh_pg_ticket_t **out) {
     int rc = refused(pool);
     if (rc) return rc;
-    sh_pg_ticket_t *ticket = take_ticket(pool, FLIGHT, data);
+    sh_pg_ticket_t *ticket = take_ticket(pool, SH_PG_FLIGHT, data);
     ticket->fn.flight = fn;
     return started(start(pool, ticket, statements, count), ticket, out);
 }
@@ -409,13 +332,13 @@ int sh_pg_pool_flight(sh_pg_pool_t *pool, const sh_pg_statement_t *statements, u
 int sh_pg_pool_lease(sh_pg_pool_t *pool, sh_pg_lease_fn fn, void *data, sh_pg_ticket_t **out) {
     int rc = refused(pool);
     if (rc) return rc;
-    sh_pg_ticket_t *ticket = take_ticket(pool, LEASE, data);
+    sh_pg_ticket_t *ticket = take_ticket(pool, SH_PG_LEASE, data);
     ticket->fn.lease = fn;
-    place_t *place = pool->waiting ? NULL : pick_idle(pool);
+    sh_pg_place_t *place = pool->waiting ? NULL : pick_idle(pool);
     if (place) {
         grant(ticket, place);
     } else if (!(rc = wait_in(pool, &pool->leases, ticket))) {
-        dispatch(pool);
+        sh_pg_pool_dispatch(pool);
     }
     return started(rc, ticket, out);
 }
@@ -423,83 +346,13 @@ int sh_pg_pool_lease(sh_pg_pool_t *pool, sh_pg_lease_fn fn, void *data, sh_pg_ti
 void sh_pg_ticket_cancel(sh_pg_ticket_t *ticket) {
     sh_pg_pool_t *pool = ticket->pool;
     ticket->is_cancelled = true;
-    if (ticket->state == FLYING) return; /* the rows are dropped */
-    if (ticket->state == WAITING) {
+    if (ticket->state == SH_PG_FLYING) return; /* the rows are dropped */
+    if (ticket->state == SH_PG_WAITING) {
         leave_queue(ticket);
-        if (pool->waiting) dispatch(pool); /* it may have stood in the way */
+        if (pool->waiting) sh_pg_pool_dispatch(pool); /* it may have stood in the way */
     }
     if (ticket->lease) sh_pg_lease_return(ticket->lease);
     give_ticket(ticket);
-}
-
-/* ---- leases */
-
-bool sh_pg_lease_in_transaction(const sh_pg_lease_t *lease) { return lease->place && lease->place->conn.in_transaction; }
-void sh_pg_lease_isolation(sh_pg_lease_t *lease, const char *begin_sql) { lease->begin_sql = begin_sql; }
-
-static void on_lease_flown(void *data, int status, sh_pg_rows_t *const *rows, uint32_t count, const sh_pg_error_t *error) {
-    sh_pg_lease_t *lease = data;
-    lease->is_flying = false;
-    lease->is_failed = sh_pg_lease_in_transaction(lease) && (status || lease->is_failed);
-    if (status && lease->place) lease->place->pool->stats.errors++;
-    if (lease->is_returned) settle(lease);
-    else lease->fn(lease->data, status, rows, count, error);
-}
-
-static int send_flight(sh_pg_lease_t *lease, const sh_pg_statement_t *statements, uint32_t count, unsigned flags) {
-    int rc = sh_pg_conn_send(&lease->place->conn, &lease->flight, statements, count, flags, lease->begin_sql, on_lease_flown, lease);
-    if (!rc) lease->is_flying = true;
-    return rc;
-}
-
-int sh_pg_lease_send(sh_pg_lease_t *lease, const sh_pg_statement_t *statements, uint32_t count, unsigned flags, sh_pg_flight_fn fn, void *data) {
-    if (!lease->place) return SH_EUNAVAILABLE;
-    bool is_inside = sh_pg_lease_in_transaction(lease);
-    if (lease->is_flying || (lease->is_failed && !(flags & SH_PG_ROLLBACK)) || (is_inside && (flags & SH_PG_BEGIN))) return SH_EINVAL;
-    if (lease->is_failed && count) return SH_EINVAL;
-    lease->fn = fn;
-    lease->data = data;
-    int rc = send_flight(lease, statements, count, flags);
-    if (rc) return rc;
-    lease->place->pool->stats.queries += count;
-    lease->place->pool->stats.flights++;
-    return SH_OK;
-}
-
-static void on_cancelled(void *data) {
-    place_t *place = data;
-    if (place->lease) settle(place->lease);
-}
-
-/* Brings a returned lease's connection back to the others, step by step: its flight, a cancel on its way, its transaction. */
-static void settle(sh_pg_lease_t *lease) {
-    place_t *place = lease->place;
-    if (!lease->is_returned || lease->is_flying) return;
-    if (!place) {
-        free(lease);
-        return;
-    }
-    if (sh_pg_conn_is_cancelling(&place->conn)) return; /* else it would hit the next one */
-    lease->cancel_at_ms = 0;
-    if (place->conn.in_transaction) {
-        if (lease->rollbacks++ < ROLLBACKS_MAX && send_flight(lease, NULL, 0, SH_PG_ROLLBACK) == SH_OK) return;
-        sh_pg_conn_doom(&place->conn);
-    }
-    sh_pg_pool_t *pool = place->pool;
-    place->lease = NULL;
-    free(lease);
-    place->tickets = 0;
-    move(place, IDLE); /* one that is doomed is not picked */
-    dispatch(pool);
-}
-
-void sh_pg_lease_return(sh_pg_lease_t *lease) {
-    lease->is_returned = true;
-    if (lease->is_flying && lease->place) {
-        lease->cancel_at_ms = uv_now(lease->place->pool->loop) + CANCEL_AFTER_MS; /* most are done before that */
-        want_tick(lease->place->pool);
-    }
-    settle(lease);
 }
 
 /* ---- time */
@@ -515,36 +368,30 @@ static void tick_queue(sh_pg_pool_t *pool, sh_list_t *queue) {
     }
 }
 
-static place_t *find_stuck(sh_pg_pool_t *pool, uint64_t now_ms) {
-    for (place_state_t state = OPENING; state <= LEASED; state++)
+static sh_pg_place_t *find_stuck(sh_pg_pool_t *pool, uint64_t now_ms) {
+    for (sh_pg_place_state_t state = SH_PG_OPENING; state <= SH_PG_LEASED; state++)
         sh_list_each(it, tmp, &pool->places[state]) {
-            place_t *place = SH_CONTAINER_OF(it, place_t, link);
+            sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
             if (sh_pg_conn_is_stuck(&place->conn, now_ms)) return place;
         }
     return NULL;
 }
 
 static void tick_places(sh_pg_pool_t *pool, uint64_t now_ms) {
-    place_t *stuck;
+    sh_pg_place_t *stuck;
     while ((stuck = find_stuck(pool, now_ms))) sh_pg_conn_lose(&stuck->conn, "the server does not answer"); /* callbacks may move any place */
-    sh_list_each(it, tmp, &pool->places[LEASED]) {
-        place_t *place = SH_CONTAINER_OF(it, place_t, link);
-        sh_pg_lease_t *lease = place->lease;
-        if (!lease->is_returned || !lease->is_flying || !lease->cancel_at_ms || now_ms < lease->cancel_at_ms) continue;
-        lease->cancel_at_ms = 0;
-        sh_pg_conn_cancel(&place->conn, on_cancelled, place);
+    sh_pg_leases_tick(pool, now_ms);
+    sh_list_each(it, tmp, &pool->places[SH_PG_IDLE]) {
+        sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
+        if (pool->counts[SH_PG_IDLE] > 1 && up_count(pool) > 1 && now_ms - place->since_ms >= pool->opts.idle_ms_max) close_place(place);
     }
-    sh_list_each(it, tmp, &pool->places[IDLE]) {
-        place_t *place = SH_CONTAINER_OF(it, place_t, link);
-        if (pool->counts[IDLE] > 1 && up_count(pool) > 1 && now_ms - place->since_ms >= pool->opts.idle_ms_max) close_place(place);
-    }
-    bool is_needed = up_count(pool) + pool->counts[OPENING] == 0 || pool->waiting;
-    sh_list_each(it, tmp, &pool->places[BROKEN]) {
-        place_t *place = SH_CONTAINER_OF(it, place_t, link);
-        if (!is_needed || pool->counts[BROKEN] > 1) {
+    bool is_needed = up_count(pool) + pool->counts[SH_PG_OPENING] == 0 || pool->waiting;
+    sh_list_each(it, tmp, &pool->places[SH_PG_BROKEN]) {
+        sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
+        if (!is_needed || pool->counts[SH_PG_BROKEN] > 1) {
             close_place(place);
         } else if (now_ms >= place->since_ms) {
-            move(place, OPENING);
+            sh_pg_place_move(place, SH_PG_OPENING);
             sh_pg_conn_open(&place->conn);
         }
     }
@@ -556,15 +403,15 @@ static void on_tick(uv_timer_t *timer) {
     sh_pg_pool_t *pool = SH_CONTAINER_OF(timer, sh_pg_pool_t, tick);
     uint64_t now_ms = uv_now(pool->loop);
     if (pool->is_closing) {
-        if ((pool->counts[SHARED] == 0 && pool->counts[LEASED] == 0) || now_ms >= pool->close_at_ms) end(pool);
+        if ((pool->counts[SH_PG_SHARED] == 0 && pool->counts[SH_PG_LEASED] == 0) || now_ms >= pool->close_at_ms) end(pool);
         else tick_places(pool, now_ms);
         return;
     }
     tick_queue(pool, &pool->statements);
     tick_queue(pool, &pool->leases);
     tick_places(pool, now_ms);
-    if (pool->waiting) dispatch(pool);
-    if (pool->waiting || pool->counts[OPENING] || pool->counts[SHARED] || pool->counts[LEASED] || pool->counts[BROKEN] || pool->counts[IDLE] > 1) return;
+    if (pool->waiting) sh_pg_pool_dispatch(pool);
+    if (pool->waiting || pool->counts[SH_PG_OPENING] || pool->counts[SH_PG_SHARED] || pool->counts[SH_PG_LEASED] || pool->counts[SH_PG_BROKEN] || pool->counts[SH_PG_IDLE] > 1) return;
     pool->is_ticking = false;
     uv_timer_stop(timer);
 }
@@ -576,8 +423,8 @@ static void answer_one(sh_pg_ticket_t *ticket) {
     error.message = ticket->why ? ticket->why : "";
     int code = ticket->code;
     const sh_pg_error_t *told = code ? &error : NULL;
-    if (ticket->kind == LEASE) ticket->fn.lease(ticket->data, code, ticket->lease, told);
-    else if (ticket->kind == QUERY) ticket->fn.query(ticket->data, code, NULL, told);
+    if (ticket->kind == SH_PG_LEASE) ticket->fn.lease(ticket->data, code, ticket->lease, told);
+    else if (ticket->kind == SH_PG_QUERY) ticket->fn.query(ticket->data, code, NULL, told);
     else ticket->fn.flight(ticket->data, code, NULL, 0, told);
     ticket->lease = NULL;
     give_ticket(ticket);
@@ -620,7 +467,7 @@ int sh_pg_pool_create(uv_loop_t *loop, const sh_pg_opts_t *opts, sh_log_t *log, 
     pool->opts.wait_ms_max = or_default(opts->wait_ms_max, WAIT_MS_DEFAULT);
     pool->opts.idle_ms_max = or_default(opts->idle_ms_max, IDLE_MS_DEFAULT);
     pool->opts.prepared_max = (uint32_t)or_default(opts->prepared_max, PREPARED_DEFAULT);
-    for (int i = 0; i < STATES; i++) sh_list_init(&pool->places[i]);
+    for (int i = 0; i < SH_PG_STATES; i++) sh_list_init(&pool->places[i]);
     sh_list_init(&pool->statements);
     sh_list_init(&pool->leases);
     sh_list_init(&pool->answers);
@@ -655,10 +502,10 @@ static void on_tick_closed(uv_handle_t *handle) {
 /* From the tick only: no callback of a connection is on the stack. */
 static void end(sh_pg_pool_t *pool) {
     pool->is_ending = true;
-    for (place_state_t state = OPENING; state <= LEASED; state++)
+    for (sh_pg_place_state_t state = SH_PG_OPENING; state <= SH_PG_LEASED; state++)
         while (!sh_list_is_empty(&pool->places[state])) /* losing moves it to the broken ones */
-            sh_pg_conn_lose(&SH_CONTAINER_OF(pool->places[state].next, place_t, link)->conn, "the pool is closed");
-    sh_list_each(it, tmp, &pool->places[BROKEN]) close_place(SH_CONTAINER_OF(it, place_t, link));
+            sh_pg_conn_lose(&SH_CONTAINER_OF(pool->places[state].next, sh_pg_place_t, link)->conn, "the pool is closed");
+    sh_list_each(it, tmp, &pool->places[SH_PG_BROKEN]) close_place(SH_CONTAINER_OF(it, sh_pg_place_t, link));
     while (!sh_list_is_empty(&pool->answers)) on_turn(pool); /* nothing new is taken */
     uv_close((uv_handle_t *)&pool->tick, on_tick_closed);
 }
@@ -672,7 +519,7 @@ void sh_pg_pool_close(sh_pg_pool_t *pool, uint64_t grace_ms, void (*fn)(void *da
     fail_waiting(pool, SH_ECANCELED, "the pool is closing");
     uv_timer_stop(&pool->tick);
     pool->is_ticking = false;
-    want_tick(pool);
+    sh_pg_pool_want_tick(pool);
 }
 
 bool sh_pg_pool_is_ready(const sh_pg_pool_t *pool) {
@@ -681,10 +528,10 @@ bool sh_pg_pool_is_ready(const sh_pg_pool_t *pool) {
 
 void sh_pg_pool_stats(const sh_pg_pool_t *pool, sh_pg_pool_stats_t *out) {
     *out = pool->stats;
-    out->opening = pool->counts[OPENING];
-    out->idle = pool->counts[IDLE];
-    out->shared = pool->counts[SHARED];
-    out->leased = pool->counts[LEASED];
-    out->broken = pool->counts[BROKEN];
+    out->opening = pool->counts[SH_PG_OPENING];
+    out->idle = pool->counts[SH_PG_IDLE];
+    out->shared = pool->counts[SH_PG_SHARED];
+    out->leased = pool->counts[SH_PG_LEASED];
+    out->broken = pool->counts[SH_PG_BROKEN];
     out->waiting = pool->waiting;
 }

@@ -12,7 +12,9 @@ void sh_pg_prepared_init(sh_pg_prepared_cache_t *cache, uint32_t max) {
 }
 
 static void take_out(sh_pg_prepared_cache_t *cache, sh_pg_prepared_t *p) {
-    sh_map_remove(&cache->by_text, sh_str(p->sql, p->len));
+    sh_pg_prepared_t **at = &cache->by_text[p->bucket];
+    while (*at != p) at = &(*at)->next;
+    *at = p->next;
     for (size_t i = 0; i < SH_PG_PLACES; i++)
         if (cache->by_address[i].prepared == p) cache->by_address[i].prepared = NULL;
     sh_list_unlink(&p->link);
@@ -44,10 +46,7 @@ void sh_pg_prepared_forget(sh_pg_prepared_cache_t *cache) {
     }
 }
 
-void sh_pg_prepared_dispose(sh_pg_prepared_cache_t *cache) {
-    sh_pg_prepared_forget(cache);
-    sh_map_dispose(&cache->by_text);
-}
+void sh_pg_prepared_dispose(sh_pg_prepared_cache_t *cache) { sh_pg_prepared_forget(cache); }
 
 static bool make_room(sh_pg_prepared_cache_t *cache) {
     if (cache->count < cache->max) return true;
@@ -60,8 +59,22 @@ static bool make_room(sh_pg_prepared_cache_t *cache) {
     return false;
 }
 
+/* Of the length and eight samples: texts are long, few, and compared in full anyway. */
+static uint32_t bucket_of(sh_str_t sql) {
+    uint64_t hash = sql.len, word;
+    if (sql.len < sizeof word) return (uint32_t)sh_str_hash(sql) % SH_PG_BUCKETS;
+    for (size_t i = 0; i < 8; i++) {
+        memcpy(&word, sql.ptr + (sql.len - sizeof word) * i / 7, sizeof word);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+        hash ^= hash >> 29;
+    }
+    return (uint32_t)(hash >> 32) % SH_PG_BUCKETS;
+}
+
 static sh_pg_prepared_t *find_text(sh_pg_prepared_cache_t *cache, sh_str_t sql) {
-    sh_pg_prepared_t *p = sh_map_get(&cache->by_text, sql);
+    uint32_t bucket = bucket_of(sql);
+    sh_pg_prepared_t *p = cache->by_text[bucket];
+    while (p && (p->len != sql.len || memcmp(p->sql, sql.ptr, sql.len) != 0)) p = p->next;
     if (p) return p;
     if (!make_room(cache)) return NULL;
     p = sh_calloc(1, sizeof *p + sql.len + 1);
@@ -71,7 +84,9 @@ static sh_pg_prepared_t *find_text(sh_pg_prepared_cache_t *cache, sh_str_t sql) 
     snprintf(p->name, sizeof p->name, "s%" PRIu64, ++cache->serial);
     sh_list_init(&p->link);
     sh_list_link(&cache->used, &p->link);
-    sh_map_set(&cache->by_text, sql, p);
+    p->bucket = bucket;
+    p->next = cache->by_text[bucket];
+    cache->by_text[bucket] = p;
     cache->count++;
     return p;
 }

@@ -6,7 +6,7 @@
 #define SH_PG_PREPARED_H
 
 #include "base/list.h"
-#include "base/map.h"
+#include "base/str.h"
 
 typedef enum sh_pg_sql_kind {
     SH_PG_SQL_PLAIN,
@@ -18,6 +18,8 @@ typedef enum sh_pg_prepared_state { SH_PG_PREPARED_NEW, SH_PG_PREPARED_SENT, SH_
 
 typedef struct sh_pg_prepared {
     sh_list_t link; /* by use, oldest first */
+    struct sh_pg_prepared *next; /* in its bucket */
+    uint32_t bucket;
     sh_pg_prepared_state_t state;
     sh_pg_sql_kind_t kind;
     uint32_t pins;  /* commands on their way; freed when GONE and none is left */
@@ -27,10 +29,10 @@ typedef struct sh_pg_prepared {
     char sql[];     /* and a NUL */
 } sh_pg_prepared_t;
 
-enum { SH_PG_PLACES = 128 /* a power of two */ };
+enum { SH_PG_PLACES = 128, SH_PG_BUCKETS = 256 /* powers of two */ };
 
 typedef struct sh_pg_prepared_cache {
-    sh_map_t by_text;
+    sh_pg_prepared_t *by_text[SH_PG_BUCKETS];
     struct {
         const char *ptr;
         sh_pg_prepared_t *prepared;

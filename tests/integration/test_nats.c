@@ -317,7 +317,7 @@ static void test_conflicting_and_full_stream(void **state) {
     static char payload[1024];
     memset(payload, 'x', sizeof(payload) - 1);
     for (int i = 0; i < 6; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof(id), "%d", i);
         assert_int_equal(publish(f, "quotation.x", id, payload), 0);
     }

@@ -738,6 +738,67 @@ static void names_are_resolved_and_hosts_tried_in_turn(void **state) {
     close_pool();
 }
 
+/* Encryption with the server's name checked, and a password by SCRAM, with a certificate of the test's own. */
+static void a_connection_can_be_encrypted_and_checked(void **state) {
+    (void)state;
+    static got_t got[4];
+    char command[512], conninfo[300];
+    got_t g = {0};
+    size_t n = 2 << 20;
+    char *text = malloc(n + 1);
+    const char *params[] = {text};
+    memset(text, 'y', n);
+    text[n] = 0;
+    snprintf(command, sizeof command,
+             "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
+             "2>/dev/null && chown --reference=data key.pem cert.pem && chmod 600 key.pem && chmod 755 . && "
+             "printf 'hostssl all app all scram-sha-256\\nhost all postgres all trust\\nlocal all all trust\\n' > data/pg_hba.conf",
+             server.folder);
+    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof command, "ALTER SYSTEM SET ssl_cert_file = '%s/cert.pem'", server.folder);
+    sh_test_pg_run(&server, command);
+    snprintf(command, sizeof command, "ALTER SYSTEM SET ssl_key_file = '%s/key.pem'", server.folder);
+    sh_test_pg_run(&server, command);
+    sh_test_pg_run(&server, "ALTER SYSTEM SET ssl = on");
+    assert_non_null(sh_test_pg_run(&server, "CREATE ROLE app LOGIN PASSWORD 'it''s a secret'; SELECT pg_reload_conf()"));
+    pass_ms(300);
+    snprintf(conninfo, sizeof conninfo, "host=localhost port=%d user=app password='it\\'s a secret' dbname=postgres sslmode=verify-full sslrootcert=%s/cert.pem",
+             server.port, server.folder);
+    memset(got, 0, sizeof got);
+    open_pool((sh_pg_opts_t){.connections_max = 1, .conninfo = conninfo});
+    ask(&g, "SELECT ssl::text || ' ' || (SELECT count(*) FROM pg_stat_activity WHERE pid = pg_backend_pid() AND usename = 'app') FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+    assert_string_equal(g.text, "true 1");
+    for (int i = 0; i < 4; i++) query_with(&got[i], "SELECT length($1) || $1", 1, params);
+    for (int i = 0; i < 4; i++) {
+        run_until(&got[i].calls, 1);
+        assert_memory_equal(got[i].text, "2097152yyy", 10);
+    }
+    sh_pg_lease_t *l = lease();
+    const sh_pg_statement_t slow = {SH_STR("SELECT pg_sleep(4)"), 0, NULL};
+    assert_int_equal(sh_pg_lease_send(l, &slow, 1, SH_PG_BEGIN, on_flight, &g), SH_OK);
+    pass_ms(50);
+    sh_pg_lease_return(l);
+    ask(&g, "SELECT 1");
+    assert_int_equal(g.status, SH_OK);
+    close_pool();
+    free(text);
+    /* the wrong name, the wrong password, no encryption */
+    const char *const wrong[] = {
+        "host=127.0.0.1 port=%d user=app password='it\\'s a secret' dbname=postgres sslmode=verify-full sslrootcert=%s/cert.pem",
+        "host=localhost port=%d user=app password=guess dbname=postgres sslmode=verify-full sslrootcert=%s/cert.pem",
+        "host=localhost port=%d user=app password='it\\'s a secret' dbname=postgres sslmode=disable options='-c search_path=%s'"};
+    for (size_t i = 0; i < SH_ARRAY_LEN(wrong); i++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(conninfo, sizeof conninfo, wrong[i], server.port, server.folder);
+#pragma GCC diagnostic pop
+        open_pool((sh_pg_opts_t){.connections_max = 1, .conninfo = conninfo});
+        ask(&g, "SELECT 1");
+        assert_int_equal(g.status, SH_EUNAVAILABLE);
+        close_pool();
+    }
+}
+
 static void closing_waits_for_what_is_in_flight(void **state) {
     (void)state;
     got_t quick = {0}, slow = {0}, queued = {0};
@@ -842,6 +903,7 @@ int main(void) {
         cmocka_unit_test_setup(a_lost_connection_costs_what_was_in_flight, clean),
         cmocka_unit_test_setup(a_killed_server_comes_back, clean),
         cmocka_unit_test_setup(names_are_resolved_and_hosts_tried_in_turn, clean),
+        cmocka_unit_test_setup(a_connection_can_be_encrypted_and_checked, clean),
         cmocka_unit_test_setup(closing_waits_for_what_is_in_flight, clean),
         cmocka_unit_test_setup(idle_connections_are_closed_but_one, clean),
         cmocka_unit_test_setup(a_session_comes_back, clean),

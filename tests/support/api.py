@@ -55,7 +55,7 @@ class Client:
             self.close()
         if self.conn is None:
             self.conn = http.client.HTTPConnection(self.base.hostname, self.base.port, timeout=self.timeout_s)
-        all_headers = {"Accept": "application/json"}
+        all_headers = {"Accept": "*/*"}
         if self.token:
             all_headers["Authorization"] = "Bearer " + self.token
         if body is not None:

@@ -1,0 +1,165 @@
+/* Parameters as text: what a Lua value is for Postgres. Everything is made in an arena, so that what raises leaves nothing behind. */
+#include "bind/lua_params.h"
+
+#include "bind/lua_decimal.h"
+#include "bind/lua_json.h"
+#include "host/vm.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192 };
+
+static void put_array_item(sh_buf_t *out, sh_str_t item) {
+    sh_buf_put_byte(out, '"');
+    for (size_t i = 0; i < item.len; i++) {
+        if (item.ptr[i] == '"' || item.ptr[i] == '\\') sh_buf_put_byte(out, '\\');
+        sh_buf_put_byte(out, item.ptr[i]);
+    }
+    sh_buf_put_byte(out, '"');
+}
+
+static bool has_tag(lua_State *L, int index, const char *tag) {
+    lua_pushstring(L, tag);
+    lua_rawget(L, index);
+    bool found = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return found;
+}
+
+static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number);
+
+static const char *number_param(lua_State *L, int index, sh_arena_t *arena) {
+    double n = lua_tonumber(L, index);
+    if (n == floor(n) && fabs(n) < 9007199254740992.0) return sh_arena_printf(arena, "%lld", (long long)n);
+    return sh_arena_printf(arena, "%.17g", n);
+}
+
+static const char *text_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+    sh_str_t s;
+    s.ptr = lua_tolstring(L, index, &s.len);
+    if (memchr(s.ptr, 0, s.len)) luaL_error(L, "parameter $%d holds a NUL byte; pass bytes by db.bytes", number);
+    return sh_arena_str(arena, s).ptr;
+}
+
+/* A list becomes an SQL array; false and json.null in it are NULL. Texts first, in the arena: what raises leaves nothing behind. */
+static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+    sh_buf_t out = {0};
+    int n = (int)lua_objlen(L, index);
+    luaL_checkstack(L, 4, "parameters");
+    const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
+    for (int i = 0; i < n; i++) {
+        lua_rawgeti(L, index, i + 1);
+        int top = lua_gettop(L);
+        if (lua_istable(L, top) && !has_tag(L, top, "__json")) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
+        bool is_null = lua_isboolean(L, top) && !lua_toboolean(L, top);
+        items[i] = is_null ? NULL : to_param(L, top, arena, number);
+        lua_settop(L, top - 1);
+    }
+    for (int i = 0; i < n; i++) {
+        sh_buf_put_byte(&out, i ? ',' : '{');
+        if (items[i]) put_array_item(&out, sh_str_of(items[i]));
+        else sh_buf_put_lit(&out, "NULL");
+    }
+    if (!n) sh_buf_put_byte(&out, '{');
+    sh_buf_put_byte(&out, '}');
+    const char *text = sh_arena_str(arena, sh_buf_str(&out)).ptr;
+    sh_buf_dispose(&out);
+    return text;
+}
+
+static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+    char error[ERROR_TEXT_MAX];
+    sh_buf_t out = {0};
+    lua_getfield(L, index, "value");
+    int rc = sh_lua_json_write(L, -1, &out, error, sizeof error);
+    const char *text = rc ? NULL : sh_arena_str(arena, sh_buf_str(&out)).ptr;
+    sh_buf_dispose(&out);
+    lua_pop(L, 1);
+    if (rc) luaL_error(L, "parameter $%d: %s", number, error);
+    return text;
+}
+
+static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena) {
+    size_t n;
+    static const char hex[] = "0123456789abcdef";
+    lua_getfield(L, index, "value");
+    const unsigned char *bytes = (const unsigned char *)lua_tolstring(L, -1, &n);
+    char *text = sh_arena_alloc(arena, 2 * n + 3);
+    text[0] = '\\';
+    text[1] = 'x';
+    for (size_t i = 0; i < n; i++) text[2 + 2 * i] = hex[bytes[i] >> 4], text[3 + 2 * i] = hex[bytes[i] & 15];
+    text[2 + 2 * n] = 0;
+    lua_pop(L, 1);
+    return text;
+}
+
+/* NULL is SQL NULL. Raises for what cannot be a parameter. */
+static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+    sh_decimal_t d;
+    switch (lua_type(L, index)) {
+    case LUA_TNONE: case LUA_TNIL: return NULL;
+    case LUA_TBOOLEAN: return lua_toboolean(L, index) ? "t" : "f";
+    case LUA_TNUMBER: return number_param(L, index, arena);
+    case LUA_TSTRING: return text_param(L, index, arena, number);
+    case LUA_TTABLE:
+        if (has_tag(L, index, "__json")) return tagged_param(L, index, arena, number);
+        if (has_tag(L, index, "__bytes")) return bytes_param(L, index, arena);
+        return array_param(L, index, arena, number);
+    case LUA_TLIGHTUSERDATA:
+        if (sh_lua_json_is_null(L, index)) return NULL;
+        break;
+    case LUA_TUSERDATA:
+        if (sh_lua_decimal_test(L, index, &d)) {
+            char text[SH_DECIMAL_TEXT_MAX];
+            size_t n = sh_decimal_format(d, text);
+            return sh_arena_str(arena, sh_str(text, n)).ptr;
+        }
+        if (sh_vm_melt(L, index)) {
+            const char *text = to_param(L, lua_gettop(L), arena, number);
+            lua_pop(L, 1);
+            return text;
+        }
+        break;
+    default: break;
+    }
+    luaL_error(L, "parameter $%d: a %s cannot be passed to the database", number, luaL_typename(L, index));
+    return NULL;
+}
+
+void sh_lua_params_statement(lua_State *L, int first, int last, sh_arena_t *arena, bool is_kept, sh_pg_statement_t *out) {
+    sh_str_t sql;
+    if (lua_type(L, first) != LUA_TSTRING) luaL_error(L, "a statement's SQL must be a text");
+    sql.ptr = lua_tolstring(L, first, &sql.len);
+    int count = last - first;
+    if (count > PARAMS_MAX) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
+    const char **params = sh_arena_alloc(arena, (size_t)(count ? count : 1) * sizeof *params);
+    for (int i = 0; i < count; i++) params[i] = to_param(L, first + 1 + i, arena, i + 1);
+    *out = (sh_pg_statement_t){is_kept ? sh_arena_str(arena, sql) : sql, (uint32_t)count, params};
+}
+
+/* Highest $n in the text: a list { sql, a, nil } does not tell its own length. */
+static int placeholders(const char *sql) {
+    int highest = 0;
+    for (const char *p = sql; (p = strchr(p, '$'));) {
+        int n = atoi(++p);
+        if (n > highest && n <= PARAMS_MAX) highest = n;
+    }
+    return highest;
+}
+
+void sh_lua_params_listed(lua_State *L, int index, sh_arena_t *arena, bool is_kept, sh_pg_statement_t *out) {
+    int before = lua_gettop(L);
+    bool melted = sh_vm_melt(L, index);
+    if (melted) index = lua_gettop(L);
+    luaL_checktype(L, index, LUA_TTABLE);
+    luaL_checkstack(L, PARAMS_MAX + 8, "parameters");
+    lua_rawgeti(L, index, 1);
+    int first = lua_gettop(L);
+    int count = lua_type(L, first) == LUA_TSTRING ? placeholders(lua_tostring(L, first)) : 0;
+    for (int i = 0; i < count; i++) lua_rawgeti(L, index, i + 2);
+    sh_lua_params_statement(L, first, first + count, arena, is_kept, out);
+    lua_settop(L, before);
+}
