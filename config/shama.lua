@@ -87,6 +87,7 @@ return {
     prepare_ms = 20000,                -- building the new states beside the old
     drain_ms = 60000,                  -- tasks of the old generation
     keep = 10,                         -- bundles kept for `shama rollback`
+    gate = true,                       -- specs marked `-- gate` must pass first
     guard_s = 30,                      -- after a swap: watch 5xx and budget kills; 0: off
     guard_requests_min = 50,
     guard_share = 5,                   -- per cent more failures than before means rollback

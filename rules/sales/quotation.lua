@@ -15,6 +15,7 @@ local ZERO = decimal("0.00")
 -- An edge that is not here does not exist.
 local life = machine "quotation" {
   initial    = "DRAFT",
+  final      = "CANCELLED",
   edit       = { from = "DRAFT", to = "DRAFT", otherwise = "QUOTATION_NOT_DRAFT" },
   authorize  = { from = "DRAFT", to = "DRAFT", otherwise = "QUOTATION_NOT_DRAFT" },
   submit     = { from = "DRAFT", to = "PENDING", otherwise = "QUOTATION_NOT_DRAFT" },

@@ -3,12 +3,12 @@
 
 #include "app/channel.h"
 #include "app/check_schema.h"
-#include "app/commands.h"
-#include "app/options.h"
+#include "app/gate.h"
 #include "app/primitives.h"
 #include "app/proto_compile.h"
 #include "app/worker.h"
 #include "base/err.h"
+#include "base/time.h"
 #include "codec/jwt.h"
 #include "edge/edge.h"
 #include "edge/router.h"
@@ -171,60 +171,23 @@ static int load_config(const sh_config_t *running, bool is_rollback, sh_config_t
     return rc;
 }
 
+/* In what is left of the time. A rollback and a start do without: the specs on the disk are of other rules, or there are none. */
+static int check_gate(const sh_config_t *config, sh_bundle_t *bundle, uint64_t started_ns, sh_buf_t *warnings, sh_buf_t *error) {
+    if (!sh_config_bool(config, "reload.gate")) return SH_OK;
+    uint64_t spent_ms = (sh_time_mono_ns() - started_ns) / 1000000, limit_ms = (uint64_t)sh_config_int(config, "reload.check_ms") * 9 / 10;
+    return sh_gate_run(config, bundle, limit_ms > spent_ms ? limit_ms - spent_ms : 1, warnings, error);
+}
+
 int sh_check_run(const sh_config_t *config, sh_bundle_t *given, bool is_first, int channel) {
+    uint64_t started_ns = sh_time_mono_ns();
     sh_config_t fresh;
     sh_bundle_t *bundle = given;
     sh_buf_t error = {0}, warnings = {0};
     int rc = load_config(config, given != NULL, &fresh, &warnings, &error);
     if (!rc && !given) rc = sh_check_bundle(&fresh, &bundle, &error);
     if (!rc) rc = sh_check_rules(&fresh, bundle, is_first ? NULL : &warnings, &error);
+    if (!rc && !given && !is_first) rc = check_gate(&fresh, bundle, started_ns, &warnings, &error);
     if (!rc) return send_checked(&fresh, bundle, channel, sh_buf_c(&warnings));
     if (sh_channel_send(channel, SH_MSG_REFUSED, 0, sh_buf_c(&error), NULL, 0)) fprintf(stderr, "%s\n", sh_buf_c(&error));
     return 1;
-}
-
-static const char help[] =
-    "Usage: shama check [--format json]\n\n"
-    "Reads configuration and rules and loads every service, as a reload would, without touching what runs.\n"
-    "Exit code 0: a reload would be accepted. 1: the reason is printed with file and line.\n";
-
-/* "file:line: sentence" in JSON for editors. */
-static void print_json(const char *text, bool ok) {
-    sh_buf_t out = {0};
-    const char *colon = strchr(text, ':');
-    char *end = NULL;
-    long line = colon ? strtol(colon + 1, &end, 10) : 0;
-    sh_buf_printf(&out, "{\"ok\":%s,\"findings\":[", ok ? "true" : "false");
-    if (!ok) {
-        bool has_line = colon && end && end != colon + 1 && *end == ':';
-        sh_buf_put_lit(&out, "{\"file\":");
-        sh_buf_put_json(&out, colon ? sh_str(text, (size_t)(colon - text)) : SH_STR(""));
-        sh_buf_printf(&out, ",\"line\":%ld,\"message\":", has_line ? line : 0);
-        sh_buf_put_json(&out, sh_str_of(has_line ? end + 1 + (end[1] == ' ') : colon ? colon + 1 + (colon[1] == ' ') : text));
-        sh_buf_put_byte(&out, '}');
-    }
-    sh_buf_put_lit(&out, "]}\n");
-    fwrite(out.ptr, 1, out.len, stdout);
-    sh_buf_dispose(&out);
-}
-
-int sh_command_check(int argc, char **argv) {
-    const char *format = "text";
-    const sh_option_t options[] = {{"--format", &format, NULL}};
-    argc = sh_options_take(argc, argv, options, 1, help);
-    if (argc != 1) return 2;
-    sh_config_t *config = sh_options_config();
-    if (!config) return 1;
-    sh_buf_t error = {0};
-    sh_bundle_t *bundle = NULL;
-    int rc = sh_check_bundle(config, &bundle, &error);
-    if (!rc) rc = sh_check_rules(config, bundle, NULL, &error);
-    if (strcmp(format, "json") == 0) print_json(sh_buf_c(&error), rc == SH_OK);
-    else if (rc) fprintf(stderr, "%s\n", sh_buf_c(&error));
-    else printf("rules %.12s: %zu files, no finding\n", sh_bundle_version(bundle), sh_bundle_count(bundle));
-    sh_bundle_release(bundle);
-    sh_buf_dispose(&error);
-    sh_config_dispose(config);
-    free(config);
-    return rc ? 1 : 0;
 }

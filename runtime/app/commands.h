@@ -8,6 +8,7 @@ int sh_command_serve(int argc, char **argv);
 int sh_command_migrate(int argc, char **argv);
 int sh_command_check(int argc, char **argv);
 int sh_command_test(int argc, char **argv);
+int sh_command_console(int argc, char **argv);
 int sh_command_reload(int argc, char **argv);
 int sh_command_rollback(int argc, char **argv);
 int sh_command_status(int argc, char **argv);

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
@@ -14,7 +15,7 @@
 #define SHAMA_ROOT_DEFAULT "."
 #endif
 
-enum { KEY_MAX = 128, SECRET_BYTES_MAX = 65536 };
+enum { KEY_MAX = 128, SECRET_BYTES_MAX = 65536, SERVICE_NAME_MAX = 32, SERVICES_KNOWN_MAX = 64 };
 
 /* Environment names, the later the stronger. Those marked are secrets or may hold one: they have a _FILE form, which wins. */
 static const struct {
@@ -30,21 +31,25 @@ static const struct {
     {"JWT_SECRET_PREVIOUS", "jwt.secret_previous", true}, {"SHAMA_CONTROL", "control", false},
     {"BRAND_COLOR_PRIMARY", "brand.primary", false}, {"BRAND_COLOR_SECONDARY", "brand.secondary", false},
     {"BRAND_NAME", "brand.name", false}, {"BRAND_ADDRESS", "brand.address", false},
-    {"IDENTITY_DB_PASSWORD", "identity.db.password", true}, {"INVENTORY_DB_PASSWORD", "inventory.db.password", true},
-    {"CRM_DB_PASSWORD", "crm.db.password", true}, {"SALES_DB_PASSWORD", "sales.db.password", true},
-    {"IDENTITY_DB_POOL", "identity.db.pool", false}, {"INVENTORY_DB_POOL", "inventory.db.pool", false},
-    {"CRM_DB_POOL", "crm.db.pool", false}, {"SALES_DB_POOL", "sales.db.pool", false},
 };
 
-static const char *const secret_keys[] = {
-    "db.url", "db.password", "nats.url", "jwt.secret", "jwt.secret_previous",
-    "identity.db.password", "inventory.db.password", "crm.db.password", "sales.db.password",
-};
+static const char *const secret_keys[] = {"db.url", "db.password", "nats.url", "jwt.secret", "jwt.secret_previous"};
+
+/* What each service has under its name: sales.db.user. The last two have environment names, too: SALES_DB_PASSWORD, SALES_DB_POOL. */
+static const struct {
+    const char *suffix, *fallback; /* NULL: <service>_service_role */
+    bool in_environment, has_file;
+} service_keys[] = {{".db.user", NULL, false, false}, {".db.password", "", true, true}, {".db.pool", "0", true, false}};
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}
 
 bool sh_config_is_secret(const char *key) {
     for (size_t i = 0; i < SH_ARRAY_LEN(secret_keys); i++)
         if (strcmp(secret_keys[i], key) == 0) return true;
-    return false;
+    return ends_with(key, ".db.password");
 }
 
 void sh_config_set(sh_config_t *config, const char *key, const char *value) {
@@ -77,9 +82,36 @@ static bool is_number(const char *text) {
     return sh_str_to_i64(sh_str_of(text), &n) == SH_OK;
 }
 
+static bool is_service_name(const char *name, size_t len) {
+    if (len == 0 || len >= SERVICE_NAME_MAX || name[0] < 'a' || name[0] > 'z') return false;
+    for (size_t i = 0; i < len; i++)
+        if (!(name[i] >= 'a' && name[i] <= 'z') && !(name[i] >= '0' && name[i] <= '9') && name[i] != '_') return false;
+    return true;
+}
+
+/* The settings of a service that config/shama.lua does not know. */
+static void add_service(sh_config_t *config, const char *name, size_t len) {
+    for (size_t i = 0; i < SH_ARRAY_LEN(service_keys); i++) {
+        char key[KEY_MAX], role[KEY_MAX];
+        snprintf(key, sizeof key, "%.*s%s", (int)len, name, service_keys[i].suffix);
+        snprintf(role, sizeof role, "%.*s_service_role", (int)len, name);
+        if (!sh_map_get(&config->values, sh_str_of(key))) sh_config_set(config, key, service_keys[i].fallback ? service_keys[i].fallback : role);
+    }
+}
+
+/* A new service needs no entry in config/shama.lua: the folder of its rules makes its settings known. */
+static void know_service_of(sh_config_t *config, const char *key) {
+    char path[4096];
+    size_t len = strcspn(key, ".");
+    if (!is_service_name(key, len) || strncmp(key + len, ".db.", 4) != 0) return;
+    snprintf(path, sizeof path, "%s/rules/%.*s/service.lua", config->root, (int)len, key);
+    if (access(path, R_OK) == 0) add_service(config, key, len);
+}
+
 /* Takes one value over a default of the same type. */
 static int take(sh_config_t *config, const char *where, const char *key, const char *value, sh_buf_t *error) {
     const char *before = sh_map_get(&config->values, sh_str_of(key));
+    if (!before) know_service_of(config, key), before = sh_map_get(&config->values, sh_str_of(key));
     if (!before) {
         const char *near = nearest_key(config, key);
         sh_buf_printf(error, "%s: unknown setting \"%s\"%s%s%s", where, key, near ? " (did you mean \"" : "", near ? near : "",
@@ -164,24 +196,56 @@ static int read_secret(const char *path, sh_buf_t *out, const char *name, sh_buf
     return SH_OK;
 }
 
-static int load_environment(sh_config_t *config, sh_buf_t *error) {
-    for (size_t i = 0; i < SH_ARRAY_LEN(environment); i++) {
-        char file_name[64];
-        snprintf(file_name, sizeof file_name, "%s_FILE", environment[i].name);
-        const char *value = getenv(environment[i].name), *path = environment[i].has_file ? getenv(file_name) : NULL;
-        int rc = SH_OK;
-        if (path && *path) {
-            sh_buf_t secret = {0};
-            rc = read_secret(path, &secret, file_name, error);
-            if (!rc) rc = take(config, file_name, environment[i].key, sh_buf_c(&secret), error);
-            if (secret.ptr) explicit_bzero(secret.ptr, secret.cap);
-            sh_buf_dispose(&secret);
-        } else if (value && *value) {
-            rc = take(config, environment[i].name, environment[i].key, value, error);
-        }
-        if (rc) return rc;
+static int take_variable(sh_config_t *config, const char *name, const char *key, bool has_file, sh_buf_t *error) {
+    char file_name[KEY_MAX];
+    snprintf(file_name, sizeof file_name, "%s_FILE", name);
+    const char *value = getenv(name), *path = has_file ? getenv(file_name) : NULL;
+    if (!path || !*path) return value && *value ? take(config, name, key, value, error) : SH_OK;
+    sh_buf_t secret = {0};
+    int rc = read_secret(path, &secret, file_name, error);
+    if (!rc) rc = take(config, file_name, key, sh_buf_c(&secret), error);
+    if (secret.ptr) explicit_bzero(secret.ptr, secret.cap);
+    sh_buf_dispose(&secret);
+    return rc;
+}
+
+/* "sales", ".db.password" -> SALES_DB_PASSWORD. */
+static void service_variable(const char *service, const char *suffix, char out[KEY_MAX]) {
+    snprintf(out, KEY_MAX, "%s%s", service, suffix);
+    for (char *c = out; *c; c++) *c = *c == '.' ? '_' : (char)toupper((unsigned char)*c);
+}
+
+static int load_environment_of(sh_config_t *config, const char *service, sh_buf_t *error) {
+    int rc = SH_OK;
+    for (size_t i = 0; i < SH_ARRAY_LEN(service_keys) && !rc; i++) {
+        char name[KEY_MAX], key[KEY_MAX];
+        if (!service_keys[i].in_environment) continue;
+        snprintf(key, sizeof key, "%s%s", service, service_keys[i].suffix);
+        service_variable(service, service_keys[i].suffix, name);
+        rc = take_variable(config, name, key, service_keys[i].has_file, error);
     }
-    return SH_OK;
+    return rc;
+}
+
+static int load_environment(sh_config_t *config, sh_buf_t *error) {
+    int rc = SH_OK;
+    for (size_t i = 0; i < SH_ARRAY_LEN(environment) && !rc; i++)
+        rc = take_variable(config, environment[i].name, environment[i].key, environment[i].has_file, error);
+    if (rc) return rc;
+    for (const char *at = sh_config_str(config, "services"); *at; at += strspn(at, ", ")) {
+        size_t len = strcspn(at, ", ");
+        if (is_service_name(at, len)) add_service(config, at, len);
+        at += len;
+    }
+    /* Names first: setting a value may move the map. */
+    char services[SERVICES_KNOWN_MAX][SERVICE_NAME_MAX];
+    size_t count = 0;
+    sh_map_entry_t *e;
+    for (size_t i = 0; (e = sh_map_next(&config->values, &i));)
+        if (ends_with(e->key, ".db.user") && e->key_len - 8 < SERVICE_NAME_MAX && count < SERVICES_KNOWN_MAX)
+            snprintf(services[count++], SERVICE_NAME_MAX, "%.*s", (int)(e->key_len - 8), e->key);
+    for (size_t i = 0; i < count && !rc; i++) rc = load_environment_of(config, services[i], error);
+    return rc;
 }
 
 int sh_config_load(const char *root, const char *file, sh_config_t *out, sh_buf_t *error) {

@@ -1,7 +1,8 @@
 /* Configuration: defaults from config/shama.lua, an operator's file over them, the environment over both, secrets from files.
  *
  * A configuration is a value: a flat list of dotted keys ("http.port" = "5000") that can be sent to a worker as it is.
- * The defaults file names every key there is; an unknown key in another file is refused by name. */
+ * The defaults file names every key there is; an unknown key in another file is refused by name. Only the settings of a service
+ * (<service>.db.user, .password, .pool) need no default: a service has them that `services` names or whose folder is in rules/. */
 #ifndef SH_CONFIG_H
 #define SH_CONFIG_H
 

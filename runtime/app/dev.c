@@ -12,6 +12,7 @@
 #include "app/commands.h"
 #include "app/dev_servers.h"
 #include "app/dev_state.h"
+#include "app/dev_watch.h"
 #include "app/migrate.h"
 #include "app/options.h"
 #include "app/process.h"
@@ -32,8 +33,9 @@
 enum { READY_MS = 60000, READY_POLL_MS = 50, DRAIN_EXTRA_MS = 5000, LOG_TAIL = 3000 };
 
 static const char dev_help[] =
-    "Usage: shama dev [--port N] [--workers N] [--services LIST]\n\n"
+    "Usage: shama dev [--port N] [--workers N] [--services LIST] [--no-watch]\n\n"
     "Starts a private Postgres and a NATS server with their data in .shama/, brings the database up to date, adds demo data, and serves.\n"
+    "What is saved in rules/ is checked and taken in at once; with --no-watch (or SHAMA_WATCH=0) only by `shama reload`.\n"
     "DATABASE_URL and NATS_URL name servers to use instead. Ctrl-C stops everything; the data stays. To begin anew: rm -r .shama\n";
 
 /* As in sql/demo/seed.sql. */
@@ -51,7 +53,8 @@ typedef struct setup {
     sh_dev_state_t state;
     sh_config_t *config;
     sh_dev_server_t postgres, nats; /* pid 0: one that was given is used */
-    pid_t server;
+    pid_t server, watcher;
+    bool no_watch;
     sh_buf_t database_url;          /* the read-only login's, or empty */
     sigset_t watched, before;
 } setup_t;
@@ -316,8 +319,9 @@ static void print_addresses(const setup_t *setup) {
     for (size_t i = 0; i < SH_ARRAY_LEN(demo_logins); i++) printf("  %-10s %s\n", demo_logins[i].role, demo_logins[i].email);
     printf("\nTry:\n  curl -s http://%s:%d/api/v1/auth/login -H 'Content-Type: application/json' \\\n"
            "    -d '{\"email\": \"%s\", \"password\": \"%s\"}'\n\n"
-           "Edit a rule in rules/ and take it in with: shama reload   (or kill -HUP %d)\n\n",
-           local_host(setup), port, demo_logins[1].email, demo_password, (int)getpid());
+           "%s: shama reload   (or kill -HUP %d)\n\n",
+           local_host(setup), port, demo_logins[1].email, demo_password,
+           setup->no_watch ? "Edit a rule in rules/ and take it in with" : "Edit a rule in rules/: it is taken in when you save it. By hand", (int)getpid());
     fflush(stdout);
 }
 
@@ -341,6 +345,10 @@ static int watch(setup_t *setup) {
         int status = 0, signal = sigwaitinfo(&setup->watched, NULL);
         if (signal == SIGINT || signal == SIGTERM) return 0;
         if (signal == SIGHUP || signal == SIGUSR1) kill(setup->server, signal);
+        if (setup->watcher && waitpid(setup->watcher, NULL, WNOHANG) == setup->watcher) {
+            setup->watcher = 0;
+            fprintf(stderr, "shama dev: nothing watches rules/ any more; take edits in with `shama reload`\n");
+        }
         const char *ended = find_ended(setup, &status);
         if (!ended) continue;
         if (WIFSIGNALED(status)) fprintf(stderr, "shama dev: %s was ended by signal %d\n", ended, WTERMSIG(status));
@@ -352,6 +360,8 @@ static int watch(setup_t *setup) {
 
 static int stop_all(setup_t *setup) {
     int code = 0;
+    if (setup->watcher) sh_process_stop(setup->watcher, SIGTERM, 2000);
+    setup->watcher = 0;
     if (setup->server) {
         uint64_t limit_ms = (uint64_t)sh_config_int(setup->config, "drain_ms") + DRAIN_EXTRA_MS;
         kill(setup->server, SIGTERM);
@@ -408,21 +418,24 @@ static int start_all(setup_t *setup, sh_buf_t *error) {
     rc = reload_config(setup);
     if (rc == SH_OK) rc = start_server(setup, error);
     if (rc == SH_OK) rc = await_server(setup, error);
+    if (rc == SH_OK && !setup->no_watch) rc = sh_dev_watch_start(setup->config, &setup->watcher, error);
     if (rc == SH_OK) rc = write_dev_json(setup, error);
     return rc;
 }
 
 int sh_command_dev(int argc, char **argv) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD};
-    const char *services = NULL, *workers = NULL, *port = NULL;
-    const sh_option_t options[] = {{"--services", &services, NULL}, {"--workers", &workers, NULL}, {"--port", &port, NULL}};
+    const char *services = NULL, *workers = NULL, *port = NULL, *watch_setting = getenv("SHAMA_WATCH");
+    bool no_watch = watch_setting && strcmp(watch_setting, "0") == 0;
+    const sh_option_t options[] = {
+        {"--services", &services, NULL}, {"--workers", &workers, NULL}, {"--port", &port, NULL}, {"--no-watch", NULL, &no_watch}};
     argc = sh_options_take(argc, argv, options, SH_ARRAY_LEN(options), dev_help);
     if (argc != 1) return 2;
     if (services) setenv("SERVICES", services, 1);
     if (workers) setenv("WORKERS", workers, 1);
     if (port) setenv("PORT", port, 1);
 
-    setup_t setup = {.state = {.lock = -1}};
+    setup_t setup = {.state = {.lock = -1}, .no_watch = no_watch};
     if (reload_config(&setup)) return 1;
     /* Signals are taken by sigwaitinfo() only; the children get the mask of before. */
     sigemptyset(&setup.watched);

@@ -20,6 +20,13 @@ enum { START_MS = 60000, STOP_MS = 30000, START_TRIES = 3, LOG_TAIL = 1500, PATH
 /* SHAMA_POSTGRES_BIN comes before. */
 static const char postgres_folders[] = "/usr/lib/postgresql/15/bin:/usr/lib/postgresql/16/bin:/usr/lib/postgresql/17/bin";
 
+bool sh_dev_postgres_find(const char *program, char *out, size_t size) {
+    char folders[PATH_ROOM];
+    const char *own = getenv("SHAMA_POSTGRES_BIN");
+    snprintf(folders, sizeof folders, "%s%s%s", own ? own : "", own ? ":" : "", postgres_folders);
+    return sh_process_find(program, folders, out, size);
+}
+
 void sh_dev_server_stop(sh_dev_server_t *server) {
     if (server->pid == 0) return;
     if (!sh_process_stop(server->pid, server->stop_signal, STOP_MS))
@@ -248,13 +255,11 @@ static int make_database(sh_dev_state_t *state, const sh_dev_server_t *server, s
 }
 
 int sh_dev_postgres_start(sh_dev_state_t *state, FILE *out, sh_dev_server_t *server, sh_buf_t *error) {
-    char initdb[PATH_ROOM], postgres[PATH_ROOM], folders[PATH_ROOM];
-    const char *own = getenv("SHAMA_POSTGRES_BIN");
+    char initdb[PATH_ROOM], postgres[PATH_ROOM];
     data_t data = {0};
     *server = (sh_dev_server_t){.name = "Postgres", .stop_signal = SIGINT}; /* a fast shutdown */
     sh_dev_state_path(state, "postgres.log", server->log);
-    snprintf(folders, sizeof folders, "%s%s%s", own ? own : "", own ? ":" : "", postgres_folders);
-    if (!sh_process_find("initdb", folders, initdb, sizeof initdb) || !sh_process_find("postgres", folders, postgres, sizeof postgres)) {
+    if (!sh_dev_postgres_find("initdb", initdb, sizeof initdb) || !sh_dev_postgres_find("postgres", postgres, sizeof postgres)) {
         sh_buf_printf(error, "Postgres is not installed: run `make deps` (Debian package postgresql-15), name its folder in SHAMA_POSTGRES_BIN, "
                              "or give a server in DATABASE_URL");
         return SH_EIO;

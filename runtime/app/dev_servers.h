@@ -29,4 +29,7 @@ int sh_dev_nats_start(sh_dev_state_t *state, sh_dev_server_t *server, sh_buf_t *
 /* Stops it and waits until it has ended. Harmless when it was not started. */
 void sh_dev_server_stop(sh_dev_server_t *server);
 
+/* Finds a program of Postgres ("initdb"): in SHAMA_POSTGRES_BIN, where Debian puts it, in PATH. */
+bool sh_dev_postgres_find(const char *program, char *out, size_t size);
+
 #endif

@@ -13,6 +13,7 @@ static const struct {
     {"migrate", "bring the database to this version's schema", sh_command_migrate},
     {"check", "check rules and configuration without touching what runs", sh_command_check},
     {"test", "run specs inside the runtime", sh_command_test},
+    {"console", "a prompt inside a service's sandbox", sh_command_console},
     {"reload", "take edited rules into the running server, all or nothing", sh_command_reload},
     {"rollback", "go back to an older rules version", sh_command_rollback},
     {"status", "what the running server runs", sh_command_status},

@@ -39,5 +39,6 @@ sh_budget_t sh_primitives_budget(const sh_config_t *config) {
         .events_max = (uint32_t)sh_config_int(config, "budget.events"),
         .response_bytes_max = (uint64_t)sh_config_int(config, "budget.response_bytes"),
         .deadline_ms = (uint64_t)sh_config_int(config, "budget.deadline_ms"),
+        .event_deadline_ms = (uint64_t)sh_config_int(config, "budget.event_deadline_ms"),
     };
 }

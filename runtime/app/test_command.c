@@ -4,11 +4,11 @@
 #include "app/check.h"
 #include "app/commands.h"
 #include "app/options.h"
-#include "app/primitives.h"
-#include "app/worker.h"
+#include "app/test_app.h"
+#include "app/test_sandbox.h"
+#include "app/workbench.h"
 #include "base/err.h"
 #include "base/time.h"
-#include "host/generation.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -18,30 +18,14 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { POOL_CONNECTIONS = 4, CLOSE_GRACE_MS = 2000, GRACE_S = 2, NAME_MAX_BYTES = 400, CLOCK_TEXT_MAX = 40 };
-
-typedef struct test_pool {
-    char service[32];
-    sh_pg_pool_t *pool;
-} test_pool_t;
+enum { GRACE_S = 2, NAME_MAX_BYTES = 400 };
 
 typedef struct test {
     const sh_test_opts_t *opts;
-    uv_loop_t loop;
-    sh_log_t log;
-    sh_vm_t *vm;
-    sh_protobuf_t *protobuf;
-    sh_lua_context_t context;
-    sh_lua_clock_t clock;
-    sh_lua_jwt_t jwt;
-    sh_lua_password_t password;
-    sh_lua_config_t lua_config;
-    sh_lua_pdf_opts_t pdf;
-    sh_jwt_keys_t *keys;
-    test_pool_t pools[SH_SERVICES_MAX];
-    uint32_t pool_count, closing;
+    sh_workbench_t bench;
+    sh_test_app_t app;
+    sh_test_databases_t *databases;
     char file[NAME_MAX_BYTES]; /* the spec file that runs */
-    bool done;
     int code;
 } test_t;
 
@@ -94,7 +78,7 @@ static int nap(lua_State *L, test_t *t, uint64_t ms) {
     sh_task_t *task = sh_task_current(L);
     nap_t *n = sh_alloc(sizeof *n);
     n->task = task;
-    uv_timer_init(&t->loop, &n->timer);
+    uv_timer_init(&t->bench.loop, &n->timer);
     n->timer.data = n;
     uv_timer_start(&n->timer, wake_up, ms, 0);
     return sh_task_park(L, cancel_nap, n);
@@ -118,55 +102,12 @@ static int run_enter(lua_State *L) {
     return nap(L, t, 0);
 }
 
-static int push_pg_error(lua_State *L, const char *service, int rc) {
-    return luaL_error(L, "the database settings of %s cannot be used (%s)", service, sh_err_text(rc));
-}
-
-static int open_pool(test_t *t, const char *service, sh_pg_pool_t **out) {
-    const sh_config_t *c = t->opts->config;
-    sh_buf_t conninfo = {0};
-    sh_config_conninfo(c, service, &conninfo);
-    const sh_pg_opts_t opts = {
-        .conninfo = sh_buf_c(&conninfo),
-        .name = service,
-        .connections_max = POOL_CONNECTIONS,
-        .shared_depth = (uint32_t)sh_config_int(c, "db.shared_depth"),
-        .waiting_max = (uint32_t)sh_config_int(c, "db.waiting"),
-        .wait_ms_max = (uint64_t)sh_config_int(c, "db.wait_ms"),
-        .statement_ms_max = (uint64_t)sh_config_int(c, "db.statement_ms"),
-        .idle_ms_max = (uint64_t)sh_config_int(c, "db.idle_ms"),
-        .connect_ms_max = (uint64_t)sh_config_int(c, "db.connect_ms"),
-        .prepared_max = 256,
-    };
-    int rc = sh_pg_pool_create(&t->loop, &opts, &t->log, out);
-    explicit_bzero(conninfo.ptr, conninfo.cap);
-    sh_buf_dispose(&conninfo);
-    return rc;
-}
-
-/* From here on shama.db logs in as this service. SH_ENOTFOUND: the configuration has no such service. */
-static int use(test_t *t, const char *service) {
-    char names[SH_SERVICES_MAX][32];
-    uint32_t count = sh_worker_services(t->opts->config, names, SH_SERVICES_MAX), at = 0, i = 0;
-    while (at < count && strcmp(names[at], service) != 0) at++;
-    if (at == count) return SH_ENOTFOUND;
-    while (i < t->pool_count && strcmp(t->pools[i].service, service) != 0) i++;
-    if (i == t->pool_count) {
-        int rc = open_pool(t, service, &t->pools[i].pool);
-        if (rc) return rc;
-        memcpy(t->pools[i].service, names[at], sizeof t->pools[i].service);
-        t->pool_count++;
-    }
-    t->context.service = t->pools[i].service;
-    t->context.pool = t->pools[i].pool;
-    return SH_OK;
-}
-
 static int test_use(lua_State *L) {
     const char *service = luaL_checkstring(L, 1);
-    int rc = use(self(L), service);
+    int rc = sh_workbench_use(&self(L)->bench, service);
     if (rc == SH_ENOTFOUND) return luaL_error(L, "there is no service \"%s\" in the configuration", service);
-    return rc ? push_pg_error(L, service, rc) : 0;
+    if (rc == SH_EDENIED) return luaL_error(L, "a gate spec has no database: take the line `-- gate` out of it, or test deciders and policies only");
+    return rc ? luaL_error(L, "the database settings of %s cannot be used (%s)", service, sh_err_text(rc)) : 0;
 }
 
 /* freeze("2026-01-31T12:00:00Z"), or freeze() for the real time. */
@@ -179,7 +120,7 @@ static int test_freeze(lua_State *L) {
         if (sh_time_parse(sh_str(text, len), &us))
             return luaL_error(L, "freeze takes an RFC 3339 time like \"2026-01-31T12:00:00Z\", not \"%s\"", text);
     }
-    t->clock.frozen_us = us;
+    t->bench.clock.frozen_us = us;
     return 0;
 }
 
@@ -263,13 +204,12 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
     (void)task;
     arm(0);
     fflush(stdout);
-    t->done = true;
     t->code = 1;
     if (status == SH_OK) {
         t->code = nresults ? (int)lua_tointeger(L, -1) : 0;
     } else if (status == SH_EBUDGET) {
         fwrite(watch_message, 1, (size_t)watch_message_len, stderr);
-        fprintf(stderr, "%s\n", sh_vm_traceback(t->vm));
+        fprintf(stderr, "%s\n", sh_vm_traceback(t->bench.vm));
     } else if (status == SH_ELUA) {
         const char *text = lua_tostring(L, -1);
         fprintf(stderr, "shama test: %s\n", text ? text : "an error that is no text");
@@ -278,70 +218,25 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
     }
 }
 
-/* Settings that rules may read, as in a worker. */
-static const char *readable(void *data, const char *key) {
-    const test_t *t = data;
-    static const char *const keys[] = {"brand.primary", "brand.secondary", "brand.name", "brand.address", "env"};
-    for (size_t i = 0; i < SH_ARRAY_LEN(keys); i++)
-        if (strcmp(keys[i], key) == 0) return sh_config_str(t->opts->config, key);
-    return NULL;
-}
-
 static int set_up(test_t *t, sh_buf_t *error) {
-    static const char secret[] = "a secret for specs only, never for a server";
-    const sh_config_t *c = t->opts->config;
-    char why[256];
-    const char *level = getenv("LOG_LEVEL");
-    if (sh_log_open(&t->log, NULL, SH_LOG_ERROR, "test") || uv_loop_init(&t->loop)) return SH_EIO;
-    if (level && sh_log_level_of(sh_str_of(level), &t->log.level)) t->log.level = SH_LOG_ERROR;
-    if (sh_protobuf_create(sh_bundle_file(t->opts->bundle, "proto/descriptors.bin"), &t->protobuf, why, sizeof why)) {
-        sh_buf_printf(error, "config/proto: %s", why);
-        return SH_EINVAL;
-    }
-    if (sh_jwt_keys_create(SH_STR(secret), SH_STR_NULL, &t->keys)) return SH_EINVAL;
-    t->jwt = (sh_lua_jwt_t){t->keys, 0, sh_config_int(c, "jwt.access_ttl_s"), sh_config_int(c, "jwt.refresh_ttl_s")};
-    t->password = (sh_lua_password_t){.loop = &t->loop, .params = SH_PASSWORD_PARAMS_DEFAULT, .running_max = 2};
-    t->lua_config = (sh_lua_config_t){readable, t};
-    t->pdf = (sh_lua_pdf_opts_t){.loop = &t->loop,
-                                 .font_dir = sh_config_str(c, "pdf.font_dir"),
-                                 .brand_primary = sh_config_str(c, "brand.primary"),
-                                 .brand_secondary = sh_config_str(c, "brand.secondary")};
-    t->context = (sh_lua_context_t){.service = "", .protobuf = t->protobuf, .uuids = sh_uuid_source_create(), .clock = &t->clock};
-    const sh_primitive_data_t data = {t->context.uuids, &t->clock, &t->jwt, &t->password, &t->lua_config, &t->pdf};
-    sh_primitive_t primitives[SH_PRIMITIVES_MAX + 2];
-    size_t count = sh_primitives_list(&data, primitives);
-    primitives[count++] = (sh_primitive_t){"test", open_test, t, true};
-    primitives[count++] = (sh_primitive_t){"test.run", open_run, t, true};
-    sh_vm_opts_t opts = {.bundle = t->opts->bundle,
-                         .primitives = primitives,
-                         .primitive_count = count,
-                         .budget = sh_primitives_budget(c),
-                         .trusted = true,
-                         .loop = &t->loop,
-                         .log = &t->log,
-                         .user = &t->context};
+    const sh_primitive_t extra[] = {{"test", open_test, t, true}, {"test.run", open_run, t, true}, {"test.sandbox", sh_test_sandbox_open, &t->bench, true}};
+    sh_workbench_opts_t opts = {.config = t->opts->config,
+                                .bundle = t->opts->bundle,
+                                .name = "test",
+                                .budget = sh_primitives_budget(t->opts->config),
+                                .has_database = !t->opts->is_gate,
+                                .extra = extra,
+                                .extra_count = SH_ARRAY_LEN(extra)};
     opts.budget.memory_bytes = SH_TEST_MEMORY_BYTES;
     opts.budget.slice_ms = t->opts->limit_s * 1000ull;
     opts.budget.task_ms = SH_TEST_LIMIT_S_MAX * 1000ull * 24;
     opts.budget.statements_max = opts.budget.rows_max = opts.budget.events_max = UINT32_MAX;
-    return sh_vm_create(&opts, &t->vm, error);
-}
-
-static void pool_closed(void *data) { ((test_t *)data)->closing--; }
-
-static void tear_down(test_t *t) {
-    t->closing = t->pool_count;
-    for (uint32_t i = 0; i < t->pool_count; i++) sh_pg_pool_close(t->pools[i].pool, CLOSE_GRACE_MS, pool_closed, t);
-    while (t->closing && uv_run(&t->loop, UV_RUN_ONCE)) continue;
-    if (t->vm) sh_vm_destroy(t->vm);
-    uv_run(&t->loop, UV_RUN_DEFAULT); /* what is still off the loop, and the last close callbacks */
-    sh_lua_pdf_dispose(&t->pdf);
-    sh_uuid_source_destroy(t->context.uuids);
-    sh_jwt_keys_destroy(t->keys);
-    sh_protobuf_destroy(t->protobuf);
-    sh_log_flush(&t->log);
-    sh_log_close(&t->log);
-    if (uv_loop_close(&t->loop)) fprintf(stderr, "shama test: something is still open in the loop\n");
+    int rc = sh_workbench_init(&t->bench, &opts, error);
+    t->databases = sh_test_databases_create(t->opts->config);
+    sh_test_app_init(&t->app, &t->bench, t->databases);
+    t->app.service = t->opts->service;
+    t->app.is_gate = t->opts->is_gate;
+    return rc;
 }
 
 int sh_test_run(const sh_test_opts_t *opts) {
@@ -351,7 +246,7 @@ int sh_test_run(const sh_test_opts_t *opts) {
     t->opts = opts;
     int rc = set_up(t, &error), code = 1;
     if (!rc && opts->service) {
-        rc = use(t, opts->service);
+        rc = sh_workbench_use(&t->bench, opts->service);
         if (rc)
             sh_buf_printf(&error, "--service %s: %s", opts->service,
                           rc == SH_ENOTFOUND ? "there is no such service in the configuration" : sh_err_text(rc));
@@ -362,14 +257,15 @@ int sh_test_run(const sh_test_opts_t *opts) {
         snprintf(t->file, sizeof t->file, "%s", "the specs");
         watch(t, "loading");
         arm(opts->limit_s + GRACE_S);
-        sh_task_start(t->vm, &task, push_run, on_done, t);
-        while (!t->done) uv_run(&t->loop, UV_RUN_ONCE);
+        sh_workbench_run(&t->bench, &task, push_run, on_done, t);
         sigaction(SIGALRM, &before, NULL);
         code = t->code;
     } else {
         fprintf(stderr, "shama test: %s\n", error.len ? sh_buf_c(&error) : sh_err_text(rc));
     }
-    tear_down(t);
+    sh_test_app_dispose(&t->app);
+    sh_workbench_dispose(&t->bench);
+    sh_test_databases_destroy(t->databases);
     sh_buf_dispose(&error);
     free(t);
     return code;

@@ -16,6 +16,7 @@ typedef struct sh_test_opts {
     sh_bundle_t *bundle;       /* borrowed */
     const char *service;       /* whose login shama.db uses at first, or NULL: none until a spec says test.use("sales") */
     uint32_t limit_s;          /* of a spec file */
+    bool is_gate;              /* deciders and policies only: no database */
     int argc;                  /* for busted: paths and options */
     char *const *argv;
 } sh_test_opts_t;

@@ -113,11 +113,19 @@ static int push_request(lua_State *L, void *data) {
     return 1;
 }
 
+/* What a rule returned or raised is read without its metamethods: its budget is over here. */
+static void raw_field(lua_State *L, int table, const char *key) {
+    if (table < 0) table = lua_gettop(L) + table + 1;
+    lua_pushstring(L, key);
+    lua_rawget(L, table);
+}
+
 /* ---- answer */
 
 typedef struct encoding {
     sh_call_t *call;
     sh_reply_t *reply;
+    bool is_too_large;
     char error[ERROR_TEXT_MAX];
 } encoding_t;
 
@@ -133,7 +141,7 @@ static bool is_header_safe(sh_str_t s) {
 }
 
 static void take_headers(lua_State *L, encoding_t *e) {
-    lua_getfield(L, 1, "headers");
+    raw_field(L, 1, "headers");
     if (!lua_istable(L, -1)) {
         lua_pop(L, 1);
         return;
@@ -152,7 +160,9 @@ static void take_headers(lua_State *L, encoding_t *e) {
 }
 
 static void encode_json(lua_State *L, int index, encoding_t *e) {
-    if (sh_lua_json_write(L, index, &e->reply->body, e->error, sizeof e->error)) luaL_error(L, "the answer cannot be written as JSON: %s", e->error);
+    int rc = sh_lua_json_write(L, index, &e->reply->body, e->error, sizeof e->error);
+    uint64_t most = sh_vm_budget(e->call->vm)->response_bytes_max;
+    if (rc && (!most || e->reply->body.len <= most)) luaL_error(L, "the answer cannot be written as JSON: %s", e->error);
 }
 
 /* 1: what the handler returned; 2: the encoding. */
@@ -176,24 +186,25 @@ static int encode(lua_State *L) {
     if (!is_answer) {
         encode_json(L, 1, e);
     } else {
-        lua_getfield(L, 1, "status");
+        raw_field(L, 1, "status");
         if (lua_isnumber(L, -1)) reply->status = (int)lua_tointeger(L, -1);
-        lua_getfield(L, 1, "content_type");
+        raw_field(L, 1, "content_type");
         if (lua_isstring(L, -1)) reply->content_type = sh_arena_str(e->call->arena, sh_str_of(lua_tostring(L, -1))).ptr;
         take_headers(L, e);
-        lua_getfield(L, 1, "bytes");
+        raw_field(L, 1, "bytes");
         if (lua_isstring(L, -1)) {
             size_t n;
             const char *bytes = lua_tolstring(L, -1, &n);
             sh_buf_put(&reply->body, bytes, n);
         } else {
-            lua_getfield(L, 1, "body");
+            raw_field(L, 1, "body");
             if (!lua_isnil(L, -1)) encode_json(L, lua_gettop(L), e);
             else if (reply->status != 204) reply->status = reply->status == 200 ? 204 : reply->status;
         }
         if (reply->status < 200 || reply->status > 299) return luaL_error(L, "an answer's status must be 2xx; refuse with shama.refusal");
     }
-    if (reply->body.len > sh_vm_budget(e->call->vm)->response_bytes_max) return luaL_error(L, "the answer is larger than budget.response_bytes");
+    uint64_t most = sh_vm_budget(e->call->vm)->response_bytes_max;
+    e->is_too_large = most && reply->body.len > most;
     return 0;
 }
 
@@ -208,14 +219,14 @@ typedef struct explaining {
 
 static void take_refusal(lua_State *L, explaining_t *x, int value) {
     sh_reply_t *reply = x->reply;
-    lua_getfield(L, value, "code");
-    const char *code = lua_tostring(L, -1);
-    lua_getfield(L, value, "params");
+    raw_field(L, value, "code");
+    const char *code = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "INTERNAL";
+    raw_field(L, value, "params");
     int params = lua_gettop(L);
     reply->code = sh_arena_str(x->arena, sh_str_of(code)).ptr;
     reply->status = sh_manifest_refusal_status(sh_vm_manifest(x->vm), code);
     if (!reply->status) { /* shared ones, like BAD_CURSOR or INVALID_TRANSITION, bring their own */
-        lua_getfield(L, value, "status");
+        raw_field(L, value, "status");
         reply->status = lua_isnumber(L, -1) ? (int)lua_tointeger(L, -1) : 0;
         lua_pop(L, 1);
         if (reply->status < 400 || reply->status > 499) {
@@ -228,7 +239,7 @@ static void take_refusal(lua_State *L, explaining_t *x, int value) {
     if (strcmp(lua_tostring(L, -1), code) != 0) reply->detail = sh_arena_str(x->arena, sh_str_of(lua_tostring(L, -1)));
     lua_pop(L, 1);
     if (!lua_istable(L, params)) return;
-    lua_getfield(L, params, "errors");
+    raw_field(L, params, "errors");
     if (!lua_istable(L, -1)) return;
     int errors = lua_gettop(L);
     sh_buf_t out = {0};
@@ -237,8 +248,8 @@ static void take_refusal(lua_State *L, explaining_t *x, int value) {
         lua_rawgeti(L, errors, i);
         if (!lua_istable(L, -1)) break;
         int entry = lua_gettop(L);
-        lua_getfield(L, entry, "pointer");
-        lua_getfield(L, entry, "code");
+        raw_field(L, entry, "pointer");
+        raw_field(L, entry, "code");
         const char *pointer = lua_tostring(L, -2), *entry_code = lua_tostring(L, -1);
         sh_vm_push_message(L, entry_code ? entry_code : code, x->language, entry);
         sh_buf_put_c(&out, i > 1 ? ",{\"pointer\":" : "{\"pointer\":");
@@ -385,6 +396,12 @@ static void on_task_done(void *data, sh_task_t *task, int status, lua_State *L, 
             sh_log_error(sh_vm_log(call->vm), "an answer could not be written", SH_LOG_C("service", sh_vm_service(call->vm)),
                          SH_LOG_C("route", sh_task_name(task)), SH_LOG_STR("request_id", call->request_id), SH_LOG_C("error", text));
             to_internal(&reply);
+        } else if (e.is_too_large) {
+            sh_log_error(sh_vm_log(call->vm), "an answer is larger than budget.response_bytes", SH_LOG_C("service", sh_vm_service(call->vm)),
+                         SH_LOG_C("route", sh_task_name(task)), SH_LOG_STR("request_id", call->request_id), SH_LOG_I64("bytes", (int64_t)reply.body.len));
+            to_internal(&reply);
+            reply.status = 503;
+            reply.code = "BUDGET_EXCEEDED";
         }
         lua_settop(M, top);
     } else if (status == SH_ELUA) {

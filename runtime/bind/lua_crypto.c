@@ -6,13 +6,14 @@
 
 #include <lauxlib.h>
 
-enum { TOKEN_BYTES_MAX = 64, TEXT_BYTES_MAX = 65536 };
+enum { TOKEN_BYTES_MAX = 64, TEXT_BYTES_MAX = 65536, HASHED_BYTES_MAX = 1 << 20 };
 
 static int crypto_sha256(lua_State *L) {
     size_t n;
     uint8_t digest[SH_SHA256_LEN];
     char hex[2 * SH_SHA256_LEN];
     const char *text = luaL_checklstring(L, 1, &n);
+    luaL_argcheck(L, n <= HASHED_BYTES_MAX, 1, "the text is longer than 1 MiB");
     sh_crypto_sha256(text, n, digest);
     sh_hex_encode(digest, sizeof digest, hex);
     lua_pushlstring(L, hex, sizeof hex);

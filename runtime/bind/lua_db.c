@@ -84,15 +84,20 @@ static int push_code(lua_State *L, int code) {
     return push_error(L, &e);
 }
 
+/* Pushes the error of a task over its budget. */
+static void push_over(lua_State *L, const char *message) {
+    lua_createtable(L, 0, 2);
+    set_text(L, "kind", "budget");
+    set_text(L, "message", message);
+}
+
 /* Counts statements against the task's budget; false pushes nil and the error. */
 static bool spend(lua_State *L, sh_task_t *task, uint32_t statements) {
     sh_task_account_t *a = sh_task_account(task);
     a->statements += statements;
     if (a->statements <= sh_vm_budget(sh_task_vm(task))->statements_max) return true;
     lua_pushnil(L);
-    lua_createtable(L, 0, 2);
-    set_text(L, "kind", "budget");
-    set_text(L, "message", "the task sent more statements than budget.statements allows");
+    push_over(L, "the task sent more statements than budget.statements allows");
     return false;
 }
 
@@ -102,9 +107,7 @@ static bool spend_rows(lua_State *L, sh_task_t *task, sh_pg_rows_t *const *rows,
     for (uint32_t i = 0; i < count; i++) a->rows += rows[i]->row_count;
     if (a->rows <= sh_vm_budget(sh_task_vm(task))->rows_max) return true;
     lua_pushnil(L);
-    lua_createtable(L, 0, 2);
-    set_text(L, "kind", "budget");
-    set_text(L, "message", "the task read more rows than budget.rows allows");
+    push_over(L, "the task read more rows than budget.rows allows");
     return false;
 }
 
@@ -242,7 +245,8 @@ static int transaction_collect(lua_State *L) {
     return 0;
 }
 
-static transaction_t *check_transaction(lua_State *L) {
+/* The transaction at 1, ended or not. */
+static transaction_t *a_transaction(lua_State *L) {
     transaction_t *t = lua_touserdata(L, 1);
     bool ok = t && lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1);
     if (ok) {
@@ -252,6 +256,11 @@ static transaction_t *check_transaction(lua_State *L) {
         lua_pop(L, 2);
     }
     if (!ok) luaL_error(L, "a transaction was expected: write tx:query(...), with a colon");
+    return t;
+}
+
+static transaction_t *check_transaction(lua_State *L) {
+    transaction_t *t = a_transaction(L);
     if (!t->task) luaL_error(L, "a transaction was used after its end");
     if (t->task != waiting_task(L)) luaL_error(L, "a transaction was used by another request than its own");
     if (t->failed) luaL_error(L, "the transaction failed before; it can only be rolled back");
@@ -407,7 +416,10 @@ static int tx_write(lua_State *L) {
 static int tx_emit(lua_State *L) {
     transaction_t *t = check_transaction(L);
     sh_task_account_t *a = sh_task_account(t->task);
-    if (++a->events > sh_vm_budget(sh_task_vm(t->task))->events_max) return luaL_error(L, "the task emitted more events than budget.events allows");
+    if (++a->events > sh_vm_budget(sh_task_vm(t->task))->events_max) {
+        push_over(L, "the task emitted more events than budget.events allows");
+        return lua_error(L);
+    }
     sh_outbox_add(L, &t->outbox, t->task, luaL_checkstring(L, 2), luaL_checkstring(L, 3), 4);
     return 0;
 }
@@ -428,14 +440,14 @@ static int tx_commit(lua_State *L) {
 
 /* Gives the lease back, which rolls back; harmless after the end. */
 static int tx_rollback(lua_State *L) {
-    transaction_t *t = lua_touserdata(L, 1);
-    luaL_checktype(L, 1, LUA_TUSERDATA);
+    transaction_t *t = a_transaction(L);
+    if (t->task && t->task != sh_task_current(L)) return luaL_error(L, "a transaction was used by another request than its own");
     if (t->task) end_transaction(t);
     return 0;
 }
 
 static int tx_is_open(lua_State *L) {
-    const transaction_t *t = lua_touserdata(L, 1);
+    const transaction_t *t = a_transaction(L);
     lua_pushboolean(L, t->task != NULL);
     return 1;
 }

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ERROR_TEXT_MAX = 512, DEADLINE_MS = 30000 };
+enum { ERROR_TEXT_MAX = 512 };
 
 typedef struct running {
     sh_vm_t *vm;
@@ -137,12 +137,12 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
     free(data);
     if (status == SH_ELUA) {
         copy_text(L, -1, error, sizeof(error));
-    } else if (status == SH_EBUDGET) {
+    } else if (status == SH_EBUDGET || status == SH_EMEMORY) {
         const char *where = sh_vm_traceback(r.vm);
         snprintf(error, sizeof(error), "%s: %s", sh_err_text(status), where ? where : "");
     } else if (status == 0 && (nresults < 1 || !lua_toboolean(L, -nresults))) {
         const char *kind = nresults >= 2 && lua_type(L, 1 - nresults) == LUA_TSTRING ? lua_tostring(L, 1 - nresults) : "";
-        status = strcmp(kind, "unavailable") == 0 ? SH_EUNAVAILABLE : SH_ELUA;
+        status = strcmp(kind, "unavailable") == 0 ? SH_EUNAVAILABLE : strcmp(kind, "budget") == 0 ? SH_EBUDGET : SH_ELUA;
         if (nresults >= 3) copy_text(L, 2 - nresults, error, sizeof(error));
     }
     r.fn(r.data, status, error[0] ? error : NULL);
@@ -159,7 +159,7 @@ void sh_lua_events_start(sh_vm_t *vm, const sh_subscription_t *subscription, sh_
         .name = subscription->durable,
         .request_id = sh_nats_msg_header(messages[0], "Shama-Correlation-Id"),
         .traceparent = sh_nats_msg_header(messages[0], "traceparent"),
-        .deadline_ms = DEADLINE_MS,
+        .deadline_ms = sh_vm_budget(vm)->event_deadline_ms,
     };
     sh_task_start(vm, &opts, push_call, on_done, r);
 }

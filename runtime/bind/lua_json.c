@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, WRITER_PATH_MAX = 128, DECODE_BYTES_MAX = 1 << 20 };
+enum { DEPTH_MAX = 32, WRITER_PATH_MAX = 128, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10 };
 
 static const char array_key;       /* registry: metatable of json.array */
 static const double EXACT_MAX = 9007199254740992.0; /* 2^53 */
@@ -23,6 +23,7 @@ typedef struct writer {
     size_t error_size;
     char path[WRITER_PATH_MAX];
     size_t path_len;
+    size_t limit; /* of out->len: a few tables that hold each other again and again are a bomb */
 } writer_t;
 
 static int refuse(writer_t *w, const char *what) {
@@ -138,6 +139,7 @@ static int write_userdata(lua_State *L, int index, writer_t *w, int depth) {
 
 static int write_value(lua_State *L, int index, writer_t *w, int depth) {
     sh_str_t s;
+    if (w->out->len > w->limit) return refuse(w, "the JSON would be too large");
     switch (lua_type(L, index)) {
     case LUA_TNIL: sh_buf_put_lit(w->out, "null"); return SH_OK;
     case LUA_TBOOLEAN: sh_buf_put_str(w->out, lua_toboolean(L, index) ? SH_STR("true") : SH_STR("false")); return SH_OK;
@@ -160,7 +162,10 @@ static int write_value(lua_State *L, int index, writer_t *w, int depth) {
 }
 
 int sh_lua_json_write_at(lua_State *L, int index, sh_buf_t *out, int depth, char *error, size_t error_size) {
-    writer_t w = {.out = out, .error = error, .error_size = error_size};
+    writer_t w = {.out = out, .error = error, .error_size = error_size, .limit = WRITE_BYTES_MAX};
+    uint64_t most = sh_vm_budget(sh_vm_of(L))->response_bytes_max;
+    if (most && most < w.limit) w.limit = (size_t)most;
+    if (depth == 0) w.limit += out->len;
     if (index < 0 && index > LUA_REGISTRYINDEX) index = lua_gettop(L) + index + 1;
     luaL_checkstack(L, 8, "json");
     return write_value(L, index, &w, depth);
@@ -222,16 +227,31 @@ int sh_lua_json_push_text(lua_State *L, sh_str_t text) {
 
 /* ---- shama.json */
 
+/* The buffer belongs to a userdata: when Lua has no memory for the text, nothing is lost. */
 static int json_encode(lua_State *L) {
     char error[192];
-    sh_buf_t out = {0};
+    sh_buf_t *out = lua_touserdata(L, lua_upvalueindex(1));
     luaL_checkany(L, 1);
-    int rc = sh_lua_json_write(L, 1, &out, error, sizeof error);
-    if (rc) lua_pushstring(L, error);
-    else lua_pushlstring(L, out.ptr, out.len);
-    sh_buf_dispose(&out);
-    if (rc) return luaL_error(L, "json.encode: %s", lua_tostring(L, -1));
+    if (out->cap > SCRATCH_KEPT_BYTES) sh_buf_dispose(out);
+    sh_buf_clear(out);
+    if (sh_lua_json_write(L, 1, out, error, sizeof error)) return luaL_error(L, "json.encode: %s", error);
+    lua_pushlstring(L, out->ptr, out->len);
+    if (out->cap > SCRATCH_KEPT_BYTES) sh_buf_dispose(out);
     return 1;
+}
+
+static int scratch_collect(lua_State *L) {
+    sh_buf_dispose(lua_touserdata(L, 1));
+    return 0;
+}
+
+static void push_scratch(lua_State *L) {
+    sh_buf_t *out = lua_newuserdata(L, sizeof *out);
+    memset(out, 0, sizeof *out);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, scratch_collect);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
 }
 
 static int json_decode(lua_State *L) {
@@ -267,13 +287,18 @@ static int json_array(lua_State *L) {
 }
 
 int sh_lua_json_open(lua_State *L, void *data) {
-    static const luaL_Reg functions[] = {{"encode", json_encode}, {"decode", json_decode}, {"array", json_array}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"decode", json_decode}, {"array", json_array}, {NULL, NULL}};
     (void)data;
     lua_pushlightuserdata(L, (void *)&array_key);
-    lua_newtable(L);
+    lua_newtable(L); /* shared by all lists of the service: nobody may reach it */
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
     lua_rawset(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
+    push_scratch(L);
+    lua_pushcclosure(L, json_encode, 1);
+    lua_setfield(L, -2, "encode");
     sh_lua_json_push_null(L);
     lua_setfield(L, -2, "null");
     return 1;

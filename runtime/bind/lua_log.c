@@ -6,7 +6,7 @@
 
 #include <lauxlib.h>
 
-enum { FIELDS_MAX = 16, VALUE_MAX = 1024, MESSAGE_MAX = 1024 };
+enum { FIELDS_MAX = 16, VALUE_MAX = 1024, MESSAGE_MAX = 1024, LINES_MAX = 100 /* of a task */ };
 
 static bool is_plain_key(const char *key) {
     for (; *key; key++)
@@ -21,9 +21,15 @@ static int write_line(lua_State *L, sh_log_level_t level) {
     sh_log_t *log = sh_vm_log(vm);
     const char *message = luaL_checklstring(L, 1, &length);
     luaL_argcheck(L, length <= MESSAGE_MAX, 1, "the message is too long");
+    sh_task_t *task = sh_task_current(L);
     if (!sh_log_is_on(log, level)) return 0;
     fields[n++] = SH_LOG_C("service", sh_vm_service(vm));
-    fields[n++] = SH_LOG_STR("request_id", sh_task_request_id(sh_task_current(L)));
+    fields[n++] = SH_LOG_STR("request_id", sh_task_request_id(task));
+    uint32_t lines = ++sh_task_account(task)->log_lines;
+    if (lines > LINES_MAX) {
+        if (lines == LINES_MAX + 1) sh_log_write(log, SH_LOG_WARN, "a rule logs too much: its further lines are dropped", fields, n);
+        return 0;
+    }
     if (lua_istable(L, 2)) {
         luaL_checkstack(L, FIELDS_MAX + 4, "log");
         for (lua_pushnil(L); lua_next(L, 2) && n < SH_ARRAY_LEN(fields); lua_pop(L, 1)) {

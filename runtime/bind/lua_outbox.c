@@ -63,6 +63,11 @@ void sh_outbox_add(lua_State *L, sh_outbox_t *o, sh_task_t *task, const char *su
         sh_buf_dispose(&bytes);
         luaL_error(L, "event %s: %s", subject, error);
     }
+    sh_task_account(task)->sent_bytes += 2 * bytes.len;
+    if (sh_task_account(task)->sent_bytes > sh_vm_budget(vm)->memory_bytes) {
+        sh_buf_dispose(&bytes);
+        luaL_error(L, "the task's events and parameters are larger than budget.memory_mb allows");
+    }
     sh_outbox_event_t *e = SH_ARENA_NEW(&o->arena, sh_outbox_event_t);
     sh_uuid_v7(c->uuids, sh_time_wall_us(), e->id);
     e->subject = sh_arena_str(&o->arena, sh_str_of(subject)).ptr;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192 };
+enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192, LIST_ITEM_BYTES = 16 };
 
 static void put_array_item(sh_buf_t *out, sh_str_t item) {
     sh_buf_put_byte(out, '"');
@@ -29,6 +29,20 @@ static bool has_tag(lua_State *L, int index, const char *tag) {
     return found;
 }
 
+/* What is sent lies in memory that Lua's cap does not count. */
+static void charge(lua_State *L, size_t bytes) {
+    sh_task_t *task = sh_task_current(L);
+    sh_task_account_t *account = sh_task_account(task);
+    account->sent_bytes += bytes;
+    if (account->sent_bytes <= sh_vm_budget(sh_task_vm(task))->memory_bytes) return;
+    lua_createtable(L, 0, 2);
+    lua_pushliteral(L, "budget");
+    lua_setfield(L, -2, "kind");
+    lua_pushliteral(L, "the task sent more bytes to the database than budget.memory_mb allows");
+    lua_setfield(L, -2, "message");
+    lua_error(L);
+}
+
 static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number);
 
 static const char *number_param(lua_State *L, int index, sh_arena_t *arena) {
@@ -41,6 +55,7 @@ static const char *text_param(lua_State *L, int index, sh_arena_t *arena, int nu
     sh_str_t s;
     s.ptr = lua_tolstring(L, index, &s.len);
     if (memchr(s.ptr, 0, s.len)) luaL_error(L, "parameter $%d holds a NUL byte; pass bytes by db.bytes", number);
+    charge(L, s.len);
     return sh_arena_str(arena, s).ptr;
 }
 
@@ -53,7 +68,9 @@ static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int n
     for (int i = 0; i < n; i++) {
         lua_rawgeti(L, index, i + 1);
         int top = lua_gettop(L);
-        if (lua_istable(L, top) && !has_tag(L, top, "__json")) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
+        bool is_frozen = lua_isuserdata(L, top) && sh_vm_melt(L, top);
+        if (is_frozen || (lua_istable(L, top) && !has_tag(L, top, "__json"))) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
+        charge(L, LIST_ITEM_BYTES);
         bool is_null = lua_isboolean(L, top) && !lua_toboolean(L, top);
         items[i] = is_null ? NULL : to_param(L, top, arena, number);
         lua_settop(L, top - 1);
@@ -76,17 +93,21 @@ static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int 
     lua_getfield(L, index, "value");
     int rc = sh_lua_json_write(L, -1, &out, error, sizeof error);
     const char *text = rc ? NULL : sh_arena_str(arena, sh_buf_str(&out)).ptr;
+    size_t bytes = out.len;
     sh_buf_dispose(&out);
     lua_pop(L, 1);
     if (rc) luaL_error(L, "parameter $%d: %s", number, error);
+    charge(L, bytes);
     return text;
 }
 
-static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena) {
+static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena, int number) {
     size_t n;
     static const char hex[] = "0123456789abcdef";
     lua_getfield(L, index, "value");
+    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "parameter $%d: db.bytes takes a text", number);
     const unsigned char *bytes = (const unsigned char *)lua_tolstring(L, -1, &n);
+    charge(L, 2 * n);
     char *text = sh_arena_alloc(arena, 2 * n + 3);
     text[0] = '\\';
     text[1] = 'x';
@@ -106,7 +127,7 @@ static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int numb
     case LUA_TSTRING: return text_param(L, index, arena, number);
     case LUA_TTABLE:
         if (has_tag(L, index, "__json")) return tagged_param(L, index, arena, number);
-        if (has_tag(L, index, "__bytes")) return bytes_param(L, index, arena);
+        if (has_tag(L, index, "__bytes")) return bytes_param(L, index, arena, number);
         return array_param(L, index, arena, number);
     case LUA_TLIGHTUSERDATA:
         if (sh_lua_json_is_null(L, index)) return NULL;

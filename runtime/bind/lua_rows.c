@@ -13,6 +13,7 @@
 
 typedef struct handle {
     sh_task_resource_t resource;
+    sh_task_t *task;
     sh_pg_rows_t *rows; /* NULL once the task ended */
     uint32_t row;
     bool has_extra;     /* a row with members of its own, in its environment table */
@@ -46,6 +47,7 @@ static void push_handle(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows, uint3
     sh_list_init(&h->resource.link);
     push_metatable(L, key);
     lua_setmetatable(L, -2);
+    h->task = task;
     h->rows = sh_pg_rows_retain(rows);
     h->resource.dispose = dispose;
     sh_task_attach(task, &h->resource);
@@ -131,6 +133,7 @@ static handle_t *check(lua_State *L, int index, const char *key, const char *wha
     }
     if (!ok) luaL_error(L, "a %s was expected", what);
     if (!h->rows) luaL_error(L, "a %s was used after its request ended", what);
+    if (h->task != sh_task_owner(L)) luaL_error(L, "a %s was used by another request than its own", what);
     return h;
 }
 
@@ -260,6 +263,7 @@ const char *sh_lua_rows_write(lua_State *L, int index, sh_buf_t *out, char *erro
     lua_pop(L, 3);
     if (!is_row && !is_rows) return "this object cannot be written as JSON";
     if (!h->rows) return "a row set was used after its request ended";
+    if (h->task != sh_task_owner(L)) return "a row set was used by another request than its own";
     *rc = SH_OK;
     if (is_rows) sh_pg_rows_write_all(h->rows, out);
     else if (h->has_extra) *rc = write_extra(L, index, h, out, error, error_size, depth);

@@ -29,6 +29,8 @@ int sh_edge_create(const sh_edge_opts_t *opts, sh_edge_t **out) {
     sh_edge_t *e = sh_calloc(1, sizeof *e);
     char labels[96];
     e->opts = *opts;
+    e->opts.environment = e->environment = sh_strdup(opts->environment ? opts->environment : "");
+    e->opts.cors_origins = e->cors_origins = sh_strdup(opts->cors_origins ? opts->cors_origins : "");
     e->uuids = sh_uuid_source_create();
     const sh_auth_opts_t auth = {opts->jwt_keys, opts->jwt_leeway_s, opts->user_lookup, opts->data, opts->user_ttl_ms, opts->user_cache_max};
     e->auth = sh_auth_create(&auth);
@@ -47,6 +49,8 @@ void sh_edge_destroy(sh_edge_t *e) {
     sh_auth_destroy(e->auth);
     sh_uuid_source_destroy(e->uuids);
     sh_buf_dispose(&e->openapi);
+    free(e->environment);
+    free(e->cors_origins);
     free(e);
 }
 

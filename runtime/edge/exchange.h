@@ -12,6 +12,7 @@
 
 struct sh_edge {
     sh_edge_opts_t opts;
+    char *environment, *cors_origins; /* owned: the configuration they came from is replaced by a reload */
     sh_auth_t *auth;
     sh_uuid_source_t *uuids;
     sh_generation_t *current;

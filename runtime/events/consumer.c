@@ -54,7 +54,7 @@ struct sh_consumer {
     uv_timer_t gather;           /* lets a batch fill for a moment */
     uv_timer_t progress;         /* tells the broker that held messages are still worked on */
     uint64_t gather_ms;
-    bool is_starting, is_closing;
+    bool is_starting, is_closing, is_paused;
     uint32_t handles_open;
     uint64_t random;
     sh_consumer_stats_t stats;
@@ -67,7 +67,6 @@ static void start_jobs(sh_consumer_t *consumer);
 static void gather(sh_consumer_t *consumer);
 static void run(job_t *job);
 static void end_if_empty(sh_consumer_t *consumer);
-static void stop_pull(sh_consumer_t *consumer);
 
 /* --- queues --- */
 
@@ -274,18 +273,19 @@ static job_t *job_create(sh_consumer_t *c) {
     return job;
 }
 
-static bool is_quarantined(const sh_consumer_t *c) { return c->board && sh_board_is_quarantined(c->board, c->durable); }
-
-static void rest(sh_consumer_t *c) {
-    sh_log_error(c->log, "a consumer is paused until the next reload: its handler ended workers", SH_LOG_C("service", c->service),
-                 SH_LOG_C("consumer", c->durable));
-    stop_pull(c);
+static bool is_quarantined(sh_consumer_t *c) {
+    if (!c->board || !sh_board_is_quarantined(c->board, c->durable)) return false;
+    if (!c->is_paused)
+        sh_log_error(c->log, "a consumer is paused until the next reload: its handler ended workers", SH_LOG_C("service", c->service),
+                     SH_LOG_C("consumer", c->durable));
+    c->is_paused = true;
+    return true;
 }
 
 static void start_jobs(sh_consumer_t *c) {
     if (c->is_starting) return; /* a job that ended inside its start call: the loop below goes on */
+    if ((c->fresh.count || c->alone.count) && is_quarantined(c)) return;
     c->is_starting = true;
-    if (c->pull && is_quarantined(c)) rest(c);
     /* Jobs that wait for the database count too: there is no use in starting others. */
     while (c->pull && !c->is_closing && (c->fresh.count || c->alone.count)) {
         uint32_t waiting = 0;
@@ -306,7 +306,6 @@ static void gather(sh_consumer_t *c) {
 
 static void on_progress(uv_timer_t *timer) {
     sh_consumer_t *c = SH_CONTAINER_OF(timer, sh_consumer_t, progress);
-    if (c->pull && is_quarantined(c)) rest(c);
     sh_list_each(it, tmp, &c->jobs) {
         job_t *job = SH_CONTAINER_OF(it, job_t, link);
         for (uint32_t i = 0; i < job->count; i++) sh_nats_in_progress(job->messages[i]);
@@ -391,7 +390,7 @@ int sh_consumer_create(sh_nats_t *nats, const sh_consumer_opts_t *opts, sh_gener
     for (uint32_t i = 0; i < c->delay_count; i++) c->delays_ms[i] = opts->nak_delays_ms[i];
     c->random = sh_time_mono_ns() | 1;
     sh_list_init(&c->jobs);
-    int status = is_quarantined(c) ? 0 : start_pull(c);
+    int status = start_pull(c);
     if (status) {
         free_consumer(c);
         return status;
@@ -420,6 +419,8 @@ void sh_consumer_use(sh_consumer_t *c, sh_generation_t *generation) {
     }
     c->max_deliver = subscription->max_deliver ? subscription->max_deliver : 1;
     if (!c->pull && start_pull(c) != 0) sh_log_error(c->log, "a consumer cannot be started", SH_LOG_C("durable", c->durable));
+    c->is_paused = false;
+    start_jobs(c);
 }
 
 static void end_if_empty(sh_consumer_t *c) {

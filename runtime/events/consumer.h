@@ -12,8 +12,8 @@
  * more than allowed it is buried unread. Events delivered before run in random order, so that those which merely sat beside such
  * an event get done before they are taken for the culprit.
  *
- * A handler that had two workers ended under it is in quarantine on the board, under its durable's name: its consumer rests in all workers
- * until the next reload, and the events wait at the broker.
+ * A handler that had two workers ended under it is in quarantine on the board, under its durable's name: until the next reload what arrives
+ * is held in all workers and not begun (giving it back would count as a delivery each time).
  *
  * A consumer outlives rules generations: each job runs in the generation that is current when it starts, and keeps it alive. */
 #ifndef SH_CONSUMER_H

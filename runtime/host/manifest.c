@@ -459,6 +459,36 @@ static void compile_constraints(compiler_t *c, int manifest, sh_manifest_t *m) {
     m->constraint_count = n;
 }
 
+/* The service's own limits: a ceiling of the operator's stays one. */
+static void compile_budget(compiler_t *c, int manifest) {
+    static const char *const keys[] = {"slice_ms", "task_ms", "memory_mb", "statements", "rows", "events", "response_bytes", "deadline_ms", "event_deadline_ms"};
+    sh_budget_t *b = &c->vm->budget;
+    uint64_t memory_mb = b->memory_bytes >> 20, statements = b->statements_max, rows = b->rows_max, events = b->events_max;
+    uint64_t *const ceilings[] = {&b->slice_ms, &b->task_ms, &memory_mb, &statements, &rows, &events, &b->response_bytes_max, &b->deadline_ms, &b->event_deadline_ms};
+    c->where = "budget";
+    if (!push_field(c, manifest, "budget")) return;
+    if (!lua_istable(c->L, -1)) fail(c, "must be a table like { task_ms = 200 }%s%s", "", "");
+    int table = lua_gettop(c->L);
+    refuse_unknown(c, table, keys, SH_ARRAY_LEN(keys));
+    for (size_t i = 0; i < SH_ARRAY_LEN(keys); i++) {
+        int64_t wanted = int_field(c, table, keys[i], 0);
+        bool is_set = push_field(c, table, keys[i]);
+        if (!is_set) continue;
+        lua_pop(c->L, 1);
+        if (wanted < 1) fail(c, "\"%s\" must be a whole number above zero%s", keys[i], "");
+        if ((uint64_t)wanted < *ceilings[i]) *ceilings[i] = (uint64_t)wanted;
+        else if ((uint64_t)wanted > *ceilings[i] && c->vm->log)
+            sh_log_warn(c->vm->log, "a manifest asks for more than the operator allows", SH_LOG_C("service", c->vm->service), SH_LOG_C("budget", keys[i]),
+                        SH_LOG_I64("asked", wanted), SH_LOG_I64("allowed", (int64_t)*ceilings[i]));
+    }
+    if (memory_mb < b->memory_bytes >> 20) b->memory_bytes = memory_mb << 20;
+    b->statements_max = (uint32_t)statements;
+    b->rows_max = (uint32_t)rows;
+    b->events_max = (uint32_t)events;
+    c->vm->collect_at = b->memory_bytes / 10 * 7;
+    lua_pop(c->L, 1);
+}
+
 void sh_manifest_compile(lua_State *L, sh_vm_t *vm) {
     compiler_t compiler = {.L = L, .vm = vm, .arena = &vm->arena, .where = "manifest"}, *c = &compiler;
     luaL_checkstack(L, 40, "manifest");
@@ -479,6 +509,7 @@ void sh_manifest_compile(lua_State *L, sh_vm_t *vm) {
     m->schedules = compile_list(c, manifest, "schedules", sizeof(sh_schedule_t), compile_schedule, &m->schedule_count);
     compile_refusals(c, manifest, m);
     compile_constraints(c, manifest, m);
+    compile_budget(c, manifest);
     lua_settop(L, manifest);
     vm->manifest = m;
 }

@@ -12,7 +12,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
-enum { SWEEP_MS = 20, HOG_PART = 8 };
+enum { SWEEP_MS = 20, HOG_PART = 8, RESERVE_PART = 16, HOOK_BYTES = 1 << 20 };
 
 struct sh_task {
     sh_list_t link;
@@ -43,30 +43,80 @@ static void raise_over(lua_State *L, sh_vm_t *vm) {
     lua_error(L);
 }
 
-static void go_over(lua_State *L, sh_vm_t *vm, int why) {
-    vm->over = why;
+/* Where `of` is, pushed on L for a moment; the cap does not count for it. */
+static void keep_traceback(lua_State *L, lua_State *of, sh_vm_t *vm) {
+    uint64_t limit = vm->memory_limit;
+    vm->memory_limit = UINT64_MAX;
     sh_buf_clear(&vm->traceback);
-    luaL_traceback(L, L, NULL, 0);
+    luaL_traceback(L, of, NULL, 0);
     sh_buf_put_c(&vm->traceback, lua_tostring(L, -1));
     lua_pop(L, 1);
+    vm->memory_limit = limit;
+}
+
+static int keep_traceback_protected(lua_State *L) {
+    keep_traceback(L, lua_touserdata(L, 1), sh_vm_of(L));
+    return 0;
+}
+
+static void go_over(lua_State *L, sh_vm_t *vm, int why) {
+    vm->over = why;
+    keep_traceback(L, L, vm);
     raise_over(L, vm);
 }
 
 static void collect(lua_State *L, sh_vm_t *vm) {
     vm->collect_wanted = false;
     lua_gc(L, LUA_GCCOLLECT, 0);
+    vm->collected = vm->memory;
     uint64_t first = vm->budget.memory_bytes / 10 * 7;
     vm->crowded = vm->memory >= first;
     vm->collect_at = vm->memory < first ? first : vm->memory + (vm->budget.memory_bytes - vm->memory) / 2;
+}
+
+/* What the running task holds; `held` is as of its last slice. */
+static uint64_t holds(const sh_vm_t *vm) {
+    uint64_t held = vm->current ? vm->current->held : 0;
+    if (vm->memory >= vm->slice_memory) return held + (vm->memory - vm->slice_memory);
+    return held - (held < vm->slice_memory - vm->memory ? held : vm->slice_memory - vm->memory);
+}
+
+/* Who holds much leaves the last part of the memory to the others. */
+static void set_limit(sh_vm_t *vm) {
+    uint64_t cap = vm->budget.memory_bytes;
+    vm->memory_limit = holds(vm) > cap / HOG_PART ? cap - cap / RESERVE_PART : cap;
+}
+
+/* Garbage is not held: before a task is ended for half of the memory, it is collected, once in a while. */
+static bool is_hog(lua_State *L, sh_vm_t *vm) {
+    uint64_t cap = vm->budget.memory_bytes;
+    if (!vm->current || holds(vm) <= cap / 2) return false;
+    if (vm->memory < vm->collected + cap / RESERVE_PART) return false;
+    collect(L, vm);
+    return holds(vm) > cap / 2;
+}
+
+/* Every mebibyte counts like a thousand instructions: what allocates is looked at in time, however few instructions that takes. */
+void sh_task_hook_soon(sh_vm_t *vm) {
+    vm->hook_soon = true;
+    if (vm->slice_limit_ns) lua_sethook(vm->L, sh_task_hook, LUA_MASKCOUNT, 1);
 }
 
 void sh_task_hook(lua_State *L, lua_Debug *ar) {
     (void)ar;
     sh_vm_t *vm = sh_vm_of(L);
     if (vm->over) raise_over(L, vm);
+    if (vm->hook_soon) {
+        vm->hook_soon = false;
+        vm->hook_at = vm->allocated + HOOK_BYTES;
+        lua_sethook(L, sh_task_hook, LUA_MASKCOUNT, SH_HOOK_INSTRUCTIONS);
+    }
+    if (vm->slice_limit_ns == 0) return;
     if (vm->collect_wanted) collect(L, vm);
+    if (vm->denied || is_hog(L, vm)) go_over(L, vm, SH_EMEMORY);
+    set_limit(vm);
     uint64_t now = sh_time_mono_ns();
-    if (now < vm->slice_check_ns || vm->slice_limit_ns == 0) return;
+    if (now < vm->slice_check_ns) return;
     uint64_t cpu = sh_time_thread_cpu_ns(), half = vm->slice_limit_ns / 2;
     if (vm->slice_cpu_ns == 0) { /* first half over by the wall clock: from here on CPU time counts */
         vm->slice_cpu_ns = cpu;
@@ -83,8 +133,15 @@ int sh_vm_slice(sh_vm_t *vm, lua_State *co, int nargs, uint64_t limit_ms) {
     vm->slice_limit_ns = limit_ms * 1000000;
     vm->slice_check_ns = vm->slice_started_ns + vm->slice_limit_ns / 2;
     vm->slice_cpu_ns = 0;
+    vm->slice_memory = vm->memory;
+    vm->hook_at = vm->allocated + HOOK_BYTES;
+    vm->hook_soon = vm->denied = false;
+    set_limit(vm);
     int status = lua_resume(co, nargs);
-    if (vm->over) lua_sethook(vm->L, sh_task_hook, LUA_MASKCOUNT, SH_HOOK_INSTRUCTIONS);
+    vm->memory_limit = UINT64_MAX; /* what the host does between slices must not fail */
+    vm->slice_limit_ns = 0;
+    if (vm->over || vm->hook_soon) lua_sethook(vm->L, sh_task_hook, LUA_MASKCOUNT, SH_HOOK_INSTRUCTIONS);
+    if (status == LUA_ERRMEM && !vm->over && lua_cpcall(vm->L, keep_traceback_protected, co)) lua_pop(vm->L, 1);
     if (vm->collect_wanted) collect(vm->L, vm);
     return status;
 }
@@ -157,7 +214,10 @@ static void end(sh_task_t *task, int status, int nresults) {
     sh_list_unlink(&task->link);
     vm->task_count--;
     if (status) dispose_resources(task);
+    sh_task_t *ending = vm->ending;
+    vm->ending = task;
     task->done(task->data, task, status, task->co.L, nresults);
+    vm->ending = ending;
     dispose_resources(task);
     sh_vm_give_coroutine(vm, task->co, status == SH_OK);
     if (task->gone) *task->gone = true;
@@ -269,7 +329,9 @@ sh_task_t *sh_task_start(sh_vm_t *vm, const sh_task_opts_t *opts, sh_task_push_f
     pusher_t pusher = {push, data};
     lua_pushcfunction(L, push_protected);
     lua_pushlightuserdata(L, &pusher);
+    vm->memory_limit = vm->budget.memory_bytes;
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    vm->memory_limit = UINT64_MAX;
     if (status) end(task, status_of(vm, status), 1);
     else run(task, lua_gettop(L) - 1);
     if (gone) return NULL;
@@ -302,6 +364,11 @@ sh_task_t *sh_task_current(lua_State *L) {
     sh_task_t *task = sh_vm_of(L)->current;
     if (SH_UNLIKELY(!task)) luaL_error(L, "this can be used only while a request, an event or a schedule runs, not while rules are loaded");
     return task;
+}
+
+sh_task_t *sh_task_owner(lua_State *L) {
+    const sh_vm_t *vm = sh_vm_of(L);
+    return vm->current ? vm->current : vm->ending;
 }
 
 int sh_task_park(lua_State *L, sh_task_cancel_fn cancel, void *data) {
@@ -344,8 +411,12 @@ void sh_task_resume_push(sh_task_t *task, int (*push)(lua_State *L, void *data),
     results_t r = {push, data, task->co.L, 0};
     SH_ASSERT(task->parked && !task->ended);
     vm->current = task; /* what push makes belongs to it */
+    uint64_t memory = vm->memory;
+    vm->memory_limit = vm->budget.memory_bytes;
     int status = lua_cpcall(vm->L, push_results, &r);
+    vm->memory_limit = UINT64_MAX;
     vm->current = NULL;
+    if (vm->memory > memory) task->held += vm->memory - memory;
     if (SH_LIKELY(status == 0)) {
         sh_task_resume(task, r.count);
         return;

@@ -28,6 +28,8 @@ typedef enum sh_task_kind { SH_TASK_REQUEST, SH_TASK_EVENT, SH_TASK_SCHEDULE, SH
 typedef struct sh_task_account {
     uint64_t lua_ns;      /* time inside Lua slices */
     uint32_t slices, statements, rows, events;
+    uint32_t log_lines;
+    uint64_t sent_bytes;   /* parameters and events on their way to the database */
     uint64_t memory_bytes; /* allocated while it ran, not given back count */
 } sh_task_account_t;
 
@@ -57,6 +59,8 @@ void sh_task_cancel(sh_task_t *task, int status);
 /* --- for primitives --- */
 sh_vm_t *sh_vm_of(lua_State *L);             /* cheap: it is the allocator's argument */
 sh_task_t *sh_task_current(lua_State *L);    /* raises a Lua error when no task runs (at load): "shama.db can be used only while handling a request" */
+/* The task that runs, or the one whose end is being told; NULL when there is none. Whose is what Lua shows here? */
+sh_task_t *sh_task_owner(lua_State *L);
 sh_vm_t *sh_task_vm(const sh_task_t *task);
 lua_State *sh_task_lua(const sh_task_t *task);
 int sh_task_park(lua_State *L, sh_task_cancel_fn cancel, void *data);

@@ -10,7 +10,10 @@
 #include <luajit.h>
 #include <stdlib.h>
 
-enum { LOAD_SLICE_MS = 1000 };
+enum {
+    LOAD_SLICE_MS = 1000,
+    GC_PAUSE_PERCENT = 400, /* a state is mostly modules, which live for ever: let four times as much gather before they are walked again */
+};
 
 /* ---- memory */
 
@@ -18,19 +21,19 @@ static void *vm_alloc(void *data, void *ptr, size_t old_size, size_t new_size) {
     sh_vm_t *vm = data;
     if (new_size == 0) {
         vm->memory -= old_size;
-        free(ptr);
+        sh_heap_free(&vm->heap, ptr, old_size);
         return NULL;
     }
     if (new_size > old_size) {
         size_t more = new_size - old_size;
-        if (vm->memory + more > vm->budget.memory_bytes) {
-            vm->collect_wanted = true;
-            return NULL;
-        }
-        vm->allocated += more;
-        if (vm->memory + more > vm->collect_at) vm->collect_wanted = true;
+        bool is_refused = vm->memory + more > vm->memory_limit;
+        if (is_refused) vm->denied = true;
+        else vm->allocated += more;
+        if (is_refused || vm->memory + more > vm->collect_at) vm->collect_wanted = true;
+        if (!vm->hook_soon && (vm->collect_wanted || vm->allocated > vm->hook_at)) sh_task_hook_soon(vm);
+        if (is_refused) return NULL;
     }
-    void *p = realloc(ptr, new_size);
+    void *p = sh_heap_resize(&vm->heap, ptr, old_size, new_size);
     if (p) vm->memory += new_size - old_size;
     return p;
 }
@@ -46,6 +49,12 @@ static int host_compile(lua_State *L) {
     if (source.ptr) lua_insert(L, -2);
     else lua_pushfstring(L, "there is no file %s", path);
     return 2;
+}
+
+/* The next instruction is looked at: before something that takes long inside C. */
+static int host_tick(lua_State *L) {
+    sh_task_hook_soon(sh_vm_of(L));
+    return 0;
 }
 
 static int host_has(lua_State *L) {
@@ -120,7 +129,7 @@ static int build(lua_State *L) {
         open_library(L, LUA_BITLIBNAME, luaopen_bit);
     }
     static const luaL_Reg functions[] = {
-        {"compile", host_compile}, {"has", host_has}, {"primitive", host_primitive}, {"nearest", host_nearest}, {NULL, NULL},
+        {"compile", host_compile}, {"has", host_has}, {"primitive", host_primitive}, {"nearest", host_nearest}, {"tick", host_tick}, {NULL, NULL},
     };
     sh_str_t source = sh_bundle_file(vm->bundle, "lua/host/sandbox.lua");
     if (!source.ptr) return luaL_error(L, "the bundle has no lua/host/sandbox.lua");
@@ -133,6 +142,8 @@ static int build(lua_State *L) {
         lua_pushstring(L, vm->service);
         lua_setfield(L, -2, "service");
     }
+    lua_pushboolean(L, vm->trusted);
+    lua_setfield(L, -2, "trusted");
     lua_call(L, 1, 1);
     vm->functions_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -151,6 +162,7 @@ int sh_vm_create(const sh_vm_opts_t *opts, sh_vm_t **out, sh_buf_t *error) {
     vm->log = opts->log;
     vm->user = opts->user;
     vm->collect_at = opts->budget.memory_bytes / 10 * 7;
+    vm->memory_limit = opts->budget.memory_bytes;
     vm->messages_ref = vm->functions_ref = LUA_NOREF;
     sh_list_init(&vm->tasks);
     sh_arena_init(&vm->arena);
@@ -159,6 +171,7 @@ int sh_vm_create(const sh_vm_opts_t *opts, sh_vm_t **out, sh_buf_t *error) {
         SH_ASSERT(n < sizeof vm->service);
         memcpy(vm->service, opts->service, n + 1);
     }
+    sh_heap_init(&vm->heap);
     vm->L = lua_newstate(vm_alloc, vm);
     if (!vm->L) {
         sh_buf_put_lit(error, "no memory for a Lua state: raise budget.memory_mb");
@@ -172,6 +185,7 @@ int sh_vm_create(const sh_vm_opts_t *opts, sh_vm_t **out, sh_buf_t *error) {
     /* Not before: opening the `jit` library, as a trusted state does, switches the compiler on. */
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | (opts->jit ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
     lua_sethook(vm->L, sh_task_hook, LUA_MASKCOUNT, SH_HOOK_INSTRUCTIONS);
+    vm->memory_limit = UINT64_MAX;
     *out = vm;
     return SH_OK;
 fail:
@@ -184,6 +198,7 @@ void sh_vm_destroy(sh_vm_t *vm) {
     SH_ASSERT(vm->task_count == 0);
     sh_vm_stop_sweep(vm);
     if (vm->L) lua_close(vm->L);
+    sh_heap_dispose(&vm->heap);
     sh_bundle_release(vm->bundle);
     sh_arena_dispose(&vm->arena);
     sh_buf_dispose(&vm->traceback);
@@ -248,6 +263,10 @@ int sh_vm_load_step(sh_vm_t *vm, sh_buf_t *error) {
         return rc;
     }
     lua_gc(vm->L, LUA_GCCOLLECT, 0);
+    if (vm->memory > vm->budget.memory_bytes / 2) {
+        sh_buf_printf(error, "rules/%s: the modules alone take %u KiB, more than half of budget.memory_mb", vm->service, (unsigned)(vm->memory >> 10));
+        return SH_EMEMORY;
+    }
     return SH_OK;
 }
 
@@ -290,6 +309,18 @@ bool sh_vm_melt(lua_State *L, int index) {
     return false;
 }
 
+/* The text of a host object (a decimal) on top; never runs what a rule wrote, since no budget watches here. */
+static bool push_text_of(lua_State *L) {
+    if (!lua_isuserdata(L, -1) || !luaL_getmetafield(L, -1, "__tostring")) return false;
+    if (!lua_iscfunction(L, -1)) {
+        lua_pop(L, 1);
+        return false;
+    }
+    lua_pushvalue(L, -2);
+    lua_call(L, 1, 1);
+    return true;
+}
+
 /* Copies `text` with each {name} replaced by params[name]; unknown names stay as they are. */
 static void fill(lua_State *L, luaL_Buffer *b, const char *text, int params) {
     while (*text) {
@@ -303,7 +334,7 @@ static void fill(lua_State *L, luaL_Buffer *b, const char *text, int params) {
         lua_rawget(L, params);
         if (lua_isstring(L, -1)) {
             luaL_addvalue(b);
-        } else if (lua_isuserdata(L, -1) && luaL_callmeta(L, -1, "__tostring")) {
+        } else if (push_text_of(L)) {
             lua_remove(L, -2);
             luaL_addvalue(b);
         } else {
@@ -323,7 +354,8 @@ void sh_vm_push_message(lua_State *L, const char *code, const char *language, in
         lua_rawgeti(L, LUA_REGISTRYINDEX, vm->messages_ref);
         lua_getfield(L, -1, languages[i]);
         if (lua_istable(L, -1)) {
-            lua_getfield(L, -1, code);
+            lua_pushstring(L, code);
+            lua_rawget(L, -2);
             if (lua_type(L, -1) == LUA_TSTRING) {
                 luaL_Buffer b;
                 int text = lua_gettop(L);

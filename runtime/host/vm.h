@@ -18,7 +18,8 @@ typedef struct sh_budget {
     uint64_t memory_bytes;     /* of the whole lua_State; 64 MiB */
     uint32_t statements_max, rows_max, events_max; /* per task */
     uint64_t response_bytes_max;
-    uint64_t deadline_ms;      /* wall time of a task; 10,000 */
+    uint64_t deadline_ms;      /* wall time of a request; 10,000 */
+    uint64_t event_deadline_ms; /* of an event; 30,000 */
 } sh_budget_t;
 
 /* What `require "shama.<name>"` gives. `open` pushes one value (its C functions); a file lua/shama/<name>.lua in the bundle, if there is one,

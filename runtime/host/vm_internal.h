@@ -5,6 +5,7 @@
 #include "host/vm.h"
 
 #include "base/arena.h"
+#include "host/heap.h"
 
 enum { SH_COROUTINES_KEPT = 64, SH_HOOK_INSTRUCTIONS = 1000 };
 
@@ -27,16 +28,22 @@ struct sh_vm {
     void *user;
 
     /* memory */
+    sh_heap_t heap;
     uint64_t memory, allocated; /* held now; ever allocated */
     uint64_t collect_at;        /* a full collection is wanted past this */
-    bool collect_wanted;
+    uint64_t memory_limit;      /* what may be held now: the cap while rules run, less for a task that holds much, no limit between slices */
+    uint64_t hook_at;           /* the hook runs early once `allocated` is past this */
+    uint64_t slice_memory;      /* held when the slice began */
+    uint64_t collected;         /* held after the last full collection */
+    bool collect_wanted, hook_soon;
+    bool denied;                /* an allocation failed in this slice */
     bool crowded;               /* a full collection left more than that: somebody holds it */
 
     /* tasks */
     sh_list_t tasks; /* sh_task_t.link */
     uint32_t task_count;
     uint64_t serial;
-    sh_task_t *current;
+    sh_task_t *current, *ending; /* runs now; its `done` runs now */
     sh_coroutine_t idle[SH_COROUTINES_KEPT];
     uint32_t idle_count;
     uv_timer_t *sweep; /* looks for passed deadlines while there are tasks; freed in its close callback */
@@ -59,6 +66,8 @@ struct sh_vm {
 
 /* task.c */
 void sh_task_hook(lua_State *L, lua_Debug *ar);
+/* The hook runs at the next instruction instead of the next thousand. For the allocator: touches no Lua value. */
+void sh_task_hook_soon(sh_vm_t *vm);
 /* Runs `co` for one slice under the budget; returns lua_resume's status. */
 int sh_vm_slice(sh_vm_t *vm, lua_State *co, int nargs, uint64_t limit_ms);
 void sh_vm_take_coroutine(sh_vm_t *vm, sh_coroutine_t *out);

@@ -392,6 +392,10 @@ static void conn_linger(sh_http_conn_t *conn) {
 /* ---- from outside ---- */
 
 void sh_http_respond(sh_http_request_t *request, sh_http_response_t *response) {
+    if (request->respond) {
+        request->respond(request, response);
+        return;
+    }
     sh_http_exchange_t *exchange = exchange_of(request);
     sh_http_conn_t *conn = request->conn;
     SH_ASSERT(exchange->is_dispatched && !exchange->is_answered);
@@ -432,6 +436,7 @@ void sh_http_conn_expire(sh_http_conn_t *conn) {
 
 sh_str_t sh_http_peer(sh_http_request_t *request) {
     sh_http_conn_t *conn = request->conn;
+    if (!conn) return SH_STR("");
     if (!conn->peer[0] && !conn->is_closing) {
         struct sockaddr_storage address;
         int len = sizeof address;

@@ -17,6 +17,7 @@
 typedef struct sh_http_server sh_http_server_t;
 typedef struct sh_http_conn sh_http_conn_t;
 typedef struct sh_http_request sh_http_request_t;
+typedef struct sh_http_response sh_http_response_t;
 
 typedef enum sh_http_method {
     SH_HTTP_GET, SH_HTTP_HEAD, SH_HTTP_POST, SH_HTTP_PUT, SH_HTTP_PATCH, SH_HTTP_DELETE, SH_HTTP_OPTIONS,
@@ -47,18 +48,20 @@ struct sh_http_request {
     bool client_gone;          /* the peer closed or reset before the answer */
     void *user;                /* the edge's own state for this request */
     void (*on_gone)(sh_http_request_t *request); /* set by the edge: client vanished before sh_http_respond; may be NULL */
+    /* NULL: sh_http_respond() answers on `conn`. Else the request came by none (http_local) and this takes its answer. */
+    void (*respond)(sh_http_request_t *request, sh_http_response_t *response);
 };
 
 /* An answer. `body` is taken over (its memory is freed by the server once written); headers are copied.
  * Content-Length, Date, Connection are the server's. For HEAD the body is counted and not sent; 204 and 304 have none. */
-typedef struct sh_http_response {
+struct sh_http_response {
     int status;
     const char *content_type;         /* NULL: none */
     const sh_http_header_t *headers;
     uint32_t header_count;
     sh_buf_t body;
     bool close;                       /* end the connection after this answer */
-} sh_http_response_t;
+};
 
 typedef struct sh_http_opts {
     uint32_t connections_max;        /* per worker; above it: 503 and close */
@@ -102,7 +105,7 @@ void sh_http_respond(sh_http_request_t *request, sh_http_response_t *response);
 
 /* A header by name (any case), or an empty slice. */
 sh_str_t sh_http_header(const sh_http_request_t *request, const char *name);
-/* The peer's address as text, "127.0.0.1" (asked from the socket once, then kept). */
+/* The peer's address as text, "127.0.0.1" (asked from the socket once, then kept); "" without a socket. */
 sh_str_t sh_http_peer(sh_http_request_t *request);
 /* Standard reason phrase (RFC 9110); "" when unknown. */
 const char *sh_http_reason(int status);

@@ -128,4 +128,8 @@ uint32_t sh_nats_msg_deliveries(const sh_nats_msg_t *msg); /* 1 the first time *
 uint64_t sh_nats_msg_sequence(const sh_nats_msg_t *msg);   /* in the stream */
 int64_t sh_nats_msg_time_ms(const sh_nats_msg_t *msg);     /* when the broker stored it, Unix milliseconds */
 
+/* A message that no broker delivered, for specs; everything is copied. Answering it only releases it. SH_EINVAL: a bad subject or header. */
+int sh_nats_msg_create(const char *subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload, uint32_t deliveries,
+                       int64_t time_ms, sh_nats_msg_t **out) SH_MUSTCHECK;
+
 #endif

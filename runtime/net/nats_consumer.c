@@ -377,3 +377,14 @@ uint32_t sh_nats_msg_headers(sh_nats_msg_t *msg, sh_nats_header_t *out, uint32_t
 uint32_t sh_nats_msg_deliveries(const sh_nats_msg_t *msg) { return msg->deliveries; }
 uint64_t sh_nats_msg_sequence(const sh_nats_msg_t *msg) { return msg->sequence; }
 int64_t sh_nats_msg_time_ms(const sh_nats_msg_t *msg) { return msg->time_ms; }
+
+int sh_nats_msg_create(const char *subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload, uint32_t deliveries,
+                       int64_t time_ms, sh_nats_msg_t **out) {
+    sh_nats_raw_t *raw = sh_nats_raw_create(subject, headers, header_count, payload);
+    if (!raw) return SH_EINVAL;
+    sh_nats_msg_t *msg = sh_alloc(sizeof(*msg));
+    *msg = (sh_nats_msg_t){.raw = raw, .deliveries = deliveries, .time_ms = time_ms};
+    sh_list_init(&msg->link);
+    *out = msg;
+    return SH_OK;
+}

@@ -227,7 +227,7 @@ static bool connect_until(sh_nats_wire_t *wire) {
     }
 }
 
-static natsStatus publish_with_headers(sh_nats_wire_t *wire, const sh_nats_item_t *item) {
+static natsStatus to_msg(const sh_nats_item_t *item, natsMsg **out) {
     natsMsg *msg = NULL;
     natsStatus s = natsMsg_Create(&msg, item->subject, item->reply, item->payload, (int)item->payload_len);
     const char *at = item->headers;
@@ -236,6 +236,13 @@ static natsStatus publish_with_headers(sh_nats_wire_t *wire, const sh_nats_item_
         s = natsMsgHeader_Set(msg, at, value);
         at = value + strlen(value) + 1;
     }
+    *out = msg;
+    return s;
+}
+
+static natsStatus publish_with_headers(sh_nats_wire_t *wire, const sh_nats_item_t *item) {
+    natsMsg *msg;
+    natsStatus s = to_msg(item, &msg);
     if (s == NATS_OK) s = natsConnection_PublishMsg(wire->connection, msg);
     natsMsg_Destroy(msg);
     return s;
@@ -383,3 +390,13 @@ uint32_t sh_nats_raw_headers(sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t
 }
 
 void sh_nats_raw_destroy(sh_nats_raw_t *raw) { natsMsg_Destroy((natsMsg *)raw); }
+
+sh_nats_raw_t *sh_nats_raw_create(const char *subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload) {
+    sh_nats_item_t *item = sh_nats_item_create(sh_str_of(subject), SH_STR_NULL, headers, header_count, payload);
+    natsMsg *msg;
+    natsStatus s = to_msg(item, &msg);
+    free(item);
+    if (s == NATS_OK) return (sh_nats_raw_t *)msg;
+    natsMsg_Destroy(msg);
+    return NULL;
+}

@@ -63,5 +63,7 @@ sh_str_t sh_nats_raw_payload(const sh_nats_raw_t *raw);
 sh_str_t sh_nats_raw_header(sh_nats_raw_t *raw, const char *name);
 uint32_t sh_nats_raw_headers(sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t max);
 void sh_nats_raw_destroy(sh_nats_raw_t *raw);
+/* One that no broker sent; everything is copied. NULL: nats.c does not take the subject or a header. */
+sh_nats_raw_t *sh_nats_raw_create(const char *subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload);
 
 #endif

@@ -57,7 +57,7 @@ class Stack:
         self.env.update({
             "PORT": str(self.port), "WORKERS": os.environ.get("SHAMA_E2E_WORKERS", "2"), "SHAMA_ROOT": self.root,
             "JWT_SECRET": self.secret, "LOG_FILE": self.log_path, "SHAMA_CONTROL": os.path.join(self.folder, "control.sock"),
-            "SHAMA_ENV": "development",
+            "SHAMA_ENV": "development", "SHAMA_WATCH": "0",
         })
         self.env.update(self.extra_env)
         self.output = open(os.path.join(self.folder, "output.txt"), "ab")

@@ -62,7 +62,7 @@ local function explain(problem)
   local kind = problem.kind
   local waited = kind == "timeout" and (problem.sqlstate == nil or problem.sqlstate == "")
   if kind == "unavailable" or kind == "maybe" or waited then return "unavailable", tostring(problem.message or kind) end
-  return kind == "serialization" and kind or "failed", tostring(problem.message or problem.code or problem)
+  return (kind == "serialization" or kind == "budget") and kind or "failed", tostring(problem.message or problem.code or problem)
 end
 
 local function in_transaction(work)
@@ -78,7 +78,7 @@ end
 
 local M = {}
 
--- options: { service, consumer, subject, batch }. Returns true, or false, kind ("unavailable", "serialization", "failed"), text.
+-- options: { service, consumer, subject, batch }. Returns true, or false, kind ("unavailable", "serialization", "budget", "failed"), text.
 function M.deliver(options, handler, events)
   return in_transaction(function(tx) apply(tx, options, handler, events) end)
 end

@@ -7,8 +7,7 @@ local tx_query, tx_one, tx_all, tx_write = raw.tx_query, raw.tx_one, raw.tx_all,
 local tx_commit, tx_rollback, tx_is_open = raw.tx_commit, raw.tx_rollback, raw.tx_is_open
 
 -- An error's text is what a log shows; its fields are what the host and rules look at.
-local Failure = {}
-Failure.__index = Failure
+local Failure = { __metatable = false } -- shared by all of them: nobody may reach it
 function Failure.__tostring(self) return "database: " .. self.message end
 
 local function raise(failure) error(setmetatable(failure, Failure), 0) end

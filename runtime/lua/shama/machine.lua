@@ -2,6 +2,7 @@
 --
 --   local life = machine "quotation" {
 --     initial = "DRAFT",
+--     final   = "CANCELLED",                              -- states that nothing leaves: a text or a list
 --     submit  = { from = "DRAFT", to = "PENDING" },
 --     cancel  = { from = { "DRAFT", "PENDING" }, to = "CANCELLED", otherwise = "QUOTATION_CLOSED" },
 --   }
@@ -11,7 +12,7 @@ local refusal = require "shama.refusal"
 local KEYS = { from = true, to = true, otherwise = true }
 
 local Machine = {}
-Machine.__index = Machine
+local METATABLE = { __index = Machine, __metatable = false } -- shared by all machines: nobody may reach it
 
 -- The state after `action`, or nil and a refusal: the edge's `otherwise`, else INVALID_TRANSITION.
 function Machine.next(self, state, action)
@@ -39,12 +40,23 @@ local function read_edge(name, action, edge)
   return { from = set, to = edge.to, otherwise = edge.otherwise }, from
 end
 
+local function read_final(name, final)
+  local set = {}
+  if type(final) == "string" then final = { final } end
+  if final ~= nil and type(final) ~= "table" then error("machine \"" .. name .. "\", final: a state or a list of states", 3) end
+  for _, state in ipairs(final or {}) do set[state] = true end
+  return set
+end
+
+local NOT_ACTIONS = { initial = true, final = true }
+
 return function(name)
   return function(definition)
-    local self = setmetatable({ name = name, initial = definition.initial, edges = {}, list = {} }, Machine)
+    local self = { name = name, initial = definition.initial, final = read_final(name, definition.final), edges = {}, list = {} }
+    setmetatable(self, METATABLE)
     local actions = {}
     for action in pairs(definition) do
-      if action ~= "initial" then actions[#actions + 1] = action end
+      if not NOT_ACTIONS[action] then actions[#actions + 1] = action end
     end
     table.sort(actions)
     for _, action in ipairs(actions) do

@@ -2,8 +2,7 @@
 --
 -- A refusal is { __refusal = true, code =, params =, status = }. The status comes from the manifest's `refusals`; only the library's own codes
 -- (BAD_CURSOR, INVALID_TRANSITION) bring one with them.
-local Refusal = {}
-Refusal.__index = Refusal
+local Refusal = { __metatable = false } -- shared by all refusals: nobody may reach it
 function Refusal.__tostring(self) return "refusal " .. self.code end
 
 local STATUS = { BAD_CURSOR = 400, INVALID_TRANSITION = 409 }

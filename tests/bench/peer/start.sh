@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 pool=${DB_POOL:-8}
-export SHAMA_ROOT=$root SHAMA_CONTROL=${SHAMA_CONTROL:-/tmp/shama-bench-$PORT.sock} LOG_LEVEL=${LOG_LEVEL:-warn}
+export SHAMA_ROOT=$root SHAMA_CONFIG=$here/config.lua SHAMA_CONTROL=${SHAMA_CONTROL:-/tmp/shama-bench-$PORT.sock}
 export SALES_DB_POOL=$((pool - 3)) INVENTORY_DB_POOL=1 CRM_DB_POOL=1 IDENTITY_DB_POOL=1
 unset PGUSER PGHOST PGPORT PGDATABASE
 exec "${SHAMA_BIN:-$root/build/shama}" serve

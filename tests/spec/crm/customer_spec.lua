@@ -1,3 +1,4 @@
+-- gate
 -- The life of a customer against a matrix written out by hand.
 local customer = require "crm.customer"
 

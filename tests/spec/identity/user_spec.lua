@@ -1,3 +1,4 @@
+-- gate
 -- Users and refresh tokens: who may be what, and that a token is good once.
 local user = require "identity.user"
 

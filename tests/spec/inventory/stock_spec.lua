@@ -1,3 +1,4 @@
+-- gate
 -- The stock: what each kind of movement does, and that a sale takes all of its lines or none.
 local stock = require "inventory.stock"
 

@@ -1,3 +1,4 @@
+-- gate
 -- The events of quotations carry money twice and the business key of each line, as config/proto/quotation.proto says.
 local decimal = require "shama.decimal"
 local payloads = require "sales.payloads"

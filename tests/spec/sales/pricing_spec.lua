@@ -1,3 +1,4 @@
+-- gate
 -- Prices: hand-computed examples, and properties that hold for many random quotations (the generator is seeded, so a failure repeats).
 local decimal = require "shama.decimal"
 local pricing = require "sales.pricing"

@@ -1,3 +1,4 @@
+-- gate
 -- The decisions of sales: every transition from every state against a matrix written out by hand, and each rule with the refusal it gives.
 local decimal = require "shama.decimal"
 local policy = require "sales.policy"
