@@ -6,7 +6,7 @@ PACKAGES = build-essential cmake pkg-config libluajit-5.1-dev libuv1-dev node-ll
   libhpdf-dev libssl-dev libargon2-dev zlib1g-dev libfreetype-dev libprotobuf-c-dev protobuf-compiler fonts-dejavu-core \
   postgresql-15 nats-server lua-busted lua-check libcmocka-dev python3 curl qpdf poppler-utils
 
-.PHONY: run test check format bench fuzz docs build asan deps clean help
+.PHONY: help deps build run test asan check bench fuzz format clean
 
 help:
 	@echo "make run     install what is missing, build, start with demo data on http://127.0.0.1:5000"
@@ -31,14 +31,12 @@ run: deps
 	@$(MAKE) --no-print-directory build CMAKE_FLAGS=-DSHAMA_TESTS=OFF BUILD=$(BUILD)-run
 	@$(BUILD)-run/shama dev
 
-test: build
-	@$(MAKE) --no-print-directory asan-build
+# The sanitized run first, so that the last line is the closing line of the whole suite.
+test: build asan
 	@cd $(BUILD) && ctest --output-on-failure
 
-asan-build:
-	@$(MAKE) --no-print-directory build BUILD=$(BUILD)-asan CMAKE_FLAGS="-DSHAMA_SANITIZE=address"
-
-asan: asan-build
+asan: deps
+	@$(MAKE) --no-print-directory build BUILD=$(BUILD)-asan CMAKE_FLAGS=-DSHAMA_SANITIZE=address
 	@cd $(BUILD)-asan && ctest --output-on-failure -R '^(unit|integration|e2e_story)'
 
 check: build
@@ -47,6 +45,11 @@ check: build
 
 format:
 	@find runtime tests -name '*.[ch]' | xargs clang-format -i
+
+# BENCH_RUNNER is the contract's run.py (docs/benchmarks.md); it drives tests/bench/peer.
+bench: build
+	@test -n "$(BENCH_RUNNER)" || { echo "make bench BENCH_RUNNER=path/to/run.py: see docs/benchmarks.md"; exit 2; }
+	@$(BENCH_RUNNER) --dir tests/bench/peer --name ours
 
 FUZZ_SECONDS ?= 60
 fuzz: deps

@@ -1,7 +1,13 @@
 -- What every change leaves behind, in its transaction: an entry in the quotation's event_stream and a record of the decision.
+--
+-- A record is enough to decide again (sales.replay): the quotation as it was, the command, the facts and the policy values that were read.
 local config = require "shama.config"
 local db = require "shama.db"
+local json = require "shama.json"
+local refusal = require "shama.refusal"
 local uuid = require "shama.uuid"
+local policy = require "sales.policy"
+local quotation = require "sales.quotation"
 local store = require "sales.store"
 
 local RULES = config.get("rules.version"):sub(1, 12) -- of the rules that this module is part of; enough to tell one from another
@@ -11,9 +17,42 @@ local history = {}
 -- The entry, as the jsonb that is appended. `by`: a user's id, or nil for the system.
 function history.entry(event, at, by) return db.json { { event = event, ts = at, by = by or "system", rules = RULES } } end
 
--- `decided` is what the decider returned; its lines stand in the quotation itself.
-function history.record(tx, id, command, at, by, facts, decided)
-  tx:write(store.record, uuid.v7(), id, command, at, by, RULES, db.json(facts), db.json(decided.changes), db.json(decided.because))
+-- The policy, and the values that are read from it from now on.
+local function watch()
+  local read = {}
+  return setmetatable({}, { __index = function(_, name)
+    local value = policy[name]
+    read[name] = value
+    return value
+  end }), read
+end
+
+local function line_totals(items)
+  local totals = json.array {}
+  for i, item in ipairs(items or {}) do totals[i] = item.line_total end
+  return totals
+end
+
+-- Asks the decider; raises what it refuses. Second comes what it went by, as text for record().
+function history.decide(state, command, facts)
+  local watched, read = watch()
+  local decided = refusal.check(quotation.decide(state, command, facts, watched))
+  local known = json.encode { state = state, command = command, facts = facts, policy = read, line_totals = line_totals(decided.items) }
+  if #known > policy.decision_bytes_max then known = json.encode { dropped_bytes = #known } end
+  return decided, known
+end
+
+local function prices_of(products)
+  local prices = {}
+  for id, product in pairs(products or {}) do prices[id] = product.price end
+  return prices
+end
+
+-- `facts`: today and the catalogue's prices stand apart, for people; the rest of what was known is under "known".
+function history.record(tx, id, command, at, by, facts, decided, known)
+  local shown = json.encode { today = facts.today, prices = prices_of(facts.products), reason = facts.reason }
+  tx:write(store.record, uuid.v7(), id, command, at, by, RULES, shown:sub(1, -2) .. ',"known":' .. known .. "}", db.json(decided.changes),
+    db.json(decided.because))
 end
 
 return history

@@ -25,4 +25,7 @@ return {
 
   freeze_from = "current",           -- at approval: the catalogue's prices of that moment ("current"), or the submitted ones ("quoted")
   price_drift_limit = decimal("10"), -- per cent that the total may move by it; more needs an ADMIN
+
+  decision_bytes_max = 32768,        -- what a decision went by is kept for replays up to this size; beyond it only that it was dropped
+  decision_keep_days = 730,          -- for the operator's clean-up, see docs/reference/decisions.md
 }

@@ -14,7 +14,6 @@ local versions = require "shared.versions"
 local history = require "sales.history"
 local payloads = require "sales.payloads"
 local policy = require "sales.policy"
-local quotation = require "sales.quotation"
 local store = require "sales.store"
 local draw_quotation = require "sales.templates.quotation"
 
@@ -84,15 +83,6 @@ local function products_of(found, into)
   end
   return products
 end
-
-local function prices_of(products)
-  local prices = {}
-  for id, product in pairs(products) do prices[id] = product.price end
-  return prices
-end
-
--- What was known, as far as the decision record keeps it.
-local function recorded(facts) return { today = facts.today, prices = prices_of(facts.products) } end
 
 -- Takes the decided changes over into the state: the next version.
 local function apply(state, decided, now)
@@ -178,13 +168,13 @@ local function make(tx, req, terms)
     products = products_of(found),
   }
   terms.name, terms.user = "create", req.user
-  local decided = refusal.check(quotation.decide(nil, terms, facts, policy))
+  local decided, known = history.decide(nil, terms, facts)
   local now, user = clock.now(), req.user.id
   local state = {
     id = terms.id, customer_id = terms.customer_id, notes = terms.notes, version = 0, revision = 1, created_at = now, created_by = user,
   }
   apply(state, decided, now)
-  history.record(tx, state.id, "create", now, user, recorded(facts), decided)
+  history.record(tx, state.id, "create", now, user, facts, decided, known)
   tx:write(store.insert, state.id, state.customer_id, state.customer_name, state.status, state.currency, state.valid_until, state.notes,
     state.discount_percent, state.subtotal, state.discount_total, state.tax_total, state.total_amount, state.rounding, state.item_count, now, user,
     history.entry(decided.event, now, user))
@@ -228,9 +218,9 @@ local function edit(req, change)
     if command.items then products_of(tx:query(store.products, column(command.items, "product_id")), products) end
     command.name, command.user = "edit", req.user
     local facts = { today = clock.today(), products = products }
-    local decided = refusal.check(quotation.decide(state, command, facts, policy))
+    local decided, known = history.decide(state, command, facts)
     local now, user = clock.now(), req.user.id
-    history.record(tx, state.id, "edit", now, user, recorded(facts), decided)
+    history.record(tx, state.id, "edit", now, user, facts, decided, known)
     apply(state, decided, now)
     if command.has_notes then state.notes = command.notes end
     if command.has_valid_until then state.valid_until = command.valid_until end
@@ -308,9 +298,9 @@ local function step(req, command, write)
     local state, products = fetch(tx, req)
     command.user = req.user
     local facts = { today = clock.today(), products = products }
-    local decided = refusal.check(quotation.decide(state, command, facts, policy))
+    local decided, known = history.decide(state, command, facts)
     local now, user = clock.now(), req.user.id
-    history.record(tx, state.id, command.name, now, user, recorded(facts), decided)
+    history.record(tx, state.id, command.name, now, user, facts, decided, known)
     local from_status = apply(state, decided, now)
     write(tx, state, decided, now)
     emit(tx, state, decided.event, user, from_status)
@@ -367,9 +357,9 @@ function quotations.compensate(tx, id, reason_of)
   state.items = {}
   for i, line in lines:each() do state.items[i] = rows.pick(line, LINE) end
   local reason = reason_of(state)
-  local decided = refusal.check(quotation.decide(state, { name = "compensate", reason = reason }, {}, policy))
+  local decided, known = history.decide(state, { name = "compensate", reason = reason }, {})
   local now = clock.now()
-  history.record(tx, id, "compensate", now, nil, { reason = reason }, decided)
+  history.record(tx, id, "compensate", now, nil, { reason = reason }, decided, known)
   local from_status = apply(state, decided, now)
   move(tx, state, decided, now, nil)
   emit(tx, state, decided.event, nil, from_status)

@@ -81,7 +81,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)]]
 
 store.events = "SELECT customer_id, event_stream FROM sales.quotations WHERE id = $1"
 store.exists = "SELECT id FROM sales.quotations WHERE id = $1"
-store.decisions = [[SELECT id, command, at, by_user AS "by", rules_version AS rules, facts, result, policy FROM sales.decisions
+store.decisions = [[SELECT id, command, at, by_user AS "by", rules_version AS rules, facts - 'known' AS facts, result, policy FROM sales.decisions
 WHERE entity_id = $1 ORDER BY id LIMIT 200]]
 
 -- The name as crm has it now: whichever order the events come in, the last one is right.

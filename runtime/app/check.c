@@ -4,6 +4,7 @@
 #include "app/channel.h"
 #include "app/check_schema.h"
 #include "app/gate.h"
+#include "app/inspect.h"
 #include "app/primitives.h"
 #include "app/proto_compile.h"
 #include "app/worker.h"
@@ -186,6 +187,7 @@ int sh_check_run(const sh_config_t *config, sh_bundle_t *given, bool is_first, i
     int rc = load_config(config, given != NULL, &fresh, &warnings, &error);
     if (!rc && !given) rc = sh_check_bundle(&fresh, &bundle, &error);
     if (!rc) rc = sh_check_rules(&fresh, bundle, is_first ? NULL : &warnings, &error);
+    if (!rc && !given) rc = sh_inspect_places(bundle, &error);
     if (!rc && !given && !is_first) rc = check_gate(&fresh, bundle, started_ns, &warnings, &error);
     if (!rc) return send_checked(&fresh, bundle, channel, sh_buf_c(&warnings));
     if (sh_channel_send(channel, SH_MSG_REFUSED, 0, sh_buf_c(&error), NULL, 0)) fprintf(stderr, "%s\n", sh_buf_c(&error));

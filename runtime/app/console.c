@@ -2,6 +2,7 @@
  * primitives may wait. */
 #include "app/check.h"
 #include "app/commands.h"
+#include "app/dev_attach.h"
 #include "app/options.h"
 #include "app/workbench.h"
 #include "app/worker.h"
@@ -23,7 +24,8 @@ typedef struct console {
 
 static const char help[] =
     "Usage: shama console [SERVICE] [--write] [--eval CODE]\n\n"
-    "A prompt in the sandbox of a service (default: the first of `services`), against the configured database, as this service's login.\n"
+    "A prompt in the sandbox of a service (default: the first of `services`), against the configured database (or that of the `shama dev` which\n"
+    "runs in this folder), as this service's login.\n"
     "`db`, `decimal` and `json` are there; everything else comes by require \"sales.store\", require \"shama.clock\".\n\n"
     "  --write       transactions may write; else they are read-only\n"
     "  --eval CODE   runs this and ends: exit code 0, or 1 when it raises\n\n"
@@ -133,6 +135,7 @@ int sh_command_console(int argc, char **argv) {
     if (argc < 1 || argc > 2) return 2;
     sh_config_t *config = sh_options_config();
     if (!config) return 1;
+    sh_dev_attach(config);
     char names[SH_SERVICES_MAX][32];
     sh_bundle_t *bundle = NULL;
     sh_buf_t error = {0};

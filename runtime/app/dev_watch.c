@@ -30,23 +30,27 @@ typedef struct watcher {
     sh_buf_t changed;           /* names, for the line that is printed */
 } watcher_t;
 
-static void watch_folder(watcher_t *w, const char *path, int depth) {
+static bool is_rule(const char *name) {
+    size_t n = strlen(name);
+    return name[0] != '.' && n > 4 && strcmp(name + n - 4, ".lua") == 0;
+}
+
+/* And all folders in it. Are there rules in them already? Then nobody will tell of these. */
+static bool watch_folder(watcher_t *w, const char *path, int depth) {
+    bool has_rules = false;
     int id = inotify_add_watch(w->fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ONLYDIR);
-    if (id < 0 || id >= WATCHES_MAX) return;
+    if (id < 0 || id >= WATCHES_MAX) return false;
     free(w->folders[id]);
     w->folders[id] = sh_strdup(path);
     DIR *dir = depth < DEPTH_MAX ? opendir(path) : NULL;
     for (struct dirent *e; dir && (e = readdir(dir));) {
         char below[PATH_BYTES];
+        if (is_rule(e->d_name)) has_rules = true;
         if (e->d_name[0] == '.' || (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN && e->d_type != DT_LNK)) continue;
-        if (snprintf(below, sizeof below, "%s/%s", path, e->d_name) < (int)sizeof below) watch_folder(w, below, depth + 1);
+        if (snprintf(below, sizeof below, "%s/%s", path, e->d_name) < (int)sizeof below) has_rules |= watch_folder(w, below, depth + 1);
     }
     if (dir) closedir(dir);
-}
-
-static bool is_rule(const char *name) {
-    size_t n = strlen(name);
-    return name[0] != '.' && n > 4 && strcmp(name + n - 4, ".lua") == 0;
+    return has_rules;
 }
 
 static bool take_event(watcher_t *w, const struct inotify_event *e) {
@@ -55,8 +59,8 @@ static bool take_event(watcher_t *w, const struct inotify_event *e) {
     if (e->mask & IN_Q_OVERFLOW) return true;
     if (!folder || !e->len || snprintf(path, sizeof path, "%s/%s", folder, e->name) >= (int)sizeof path) return false;
     if (e->mask & IN_ISDIR) {
-        if (e->mask & (IN_CREATE | IN_MOVED_TO)) watch_folder(w, path, 0);
-        return (e->mask & (IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)) != 0;
+        if (e->mask & (IN_CREATE | IN_MOVED_TO)) return watch_folder(w, path, 0);
+        return (e->mask & (IN_MOVED_FROM | IN_DELETE)) != 0;
     }
     if (!is_rule(e->name) || e->mask & IN_CREATE) return false; /* a file that is made is written next */
     const char *shown = path + strlen(w->root) + 1;

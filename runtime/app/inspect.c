@@ -120,6 +120,20 @@ static void check_sources(inspection_t *in) {
     lua_close(L);
 }
 
+int sh_inspect_places(sh_bundle_t *bundle, sh_buf_t *error) {
+    sh_findings_t findings;
+    inspection_t in = {.bundle = bundle, .findings = &findings};
+    sh_findings_init(&findings);
+    check_sources(&in);
+    sh_findings_sort(&findings);
+    for (size_t i = 0; i < findings.count && !error->len; i++) {
+        const sh_finding_t *f = &findings.items[i];
+        if (strcmp(f->code, "sql-place") == 0) sh_buf_printf(error, "%s:%ld: %s", f->file, f->line, f->message);
+    }
+    sh_findings_dispose(&findings);
+    return error->len ? SH_EINVAL : SH_OK;
+}
+
 /* ---- the loaded services */
 
 static int push_modules(lua_State *L, void *data) {

@@ -19,6 +19,9 @@ typedef struct sh_inspect_opts {
 /* `out`, if it is not NULL, gets the bundle when there is one; the caller releases it. */
 void sh_inspect(const sh_inspect_opts_t *opts, sh_findings_t *findings, sh_bundle_t **out);
 
+/* What a reload refuses although it loads: SQL outside of stores. SH_EINVAL: `error` names file and line. */
+int sh_inspect_places(sh_bundle_t *bundle, sh_buf_t *error) SH_MUSTCHECK;
+
 /* --- inside --- */
 typedef struct sh_inspect_statement {
     const char *service, *file, *key, *sql; /* "crm", "rules/crm/store.lua", "store.get" */

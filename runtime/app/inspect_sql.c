@@ -1,4 +1,5 @@
-/* Asks the database whether it would take each statement of the stores: parsed under the service's role, in a transaction that is rolled back. */
+/* Asks the database whether it would take each statement of the stores: prepared under the service's role for columns and types, and explained for
+ * its rights, which are looked at only then. Nothing is executed, and the transaction is rolled back. */
 #include "app/inspect.h"
 
 #include "app/migrate.h"
@@ -65,7 +66,8 @@ static PGconn *connect_as(const sh_config_t *config, const char *service, sh_buf
     sh_buf_printf(&text, "SET ROLE %s", role);
     PGresult *result = PQexec(conn, sh_buf_c(&text));
     if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        sh_buf_printf(error, "cannot act as %s: %s", sh_config_str(config, key), PQresultErrorMessage(result));
+        sh_buf_printf(error, "cannot act as %s: %s; give the service's password, or the address of a login that may SET ROLE",
+                      sh_config_str(config, key), PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
         PQfinish(conn);
         conn = NULL;
     }
@@ -76,17 +78,43 @@ done:
     return conn;
 }
 
+static void report(const sh_inspect_statement_t *s, const PGresult *result, sh_findings_t *findings) {
+    sh_buf_t message = {0};
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY), *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT),
+               *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    bool is_denied = state && strcmp(state, "42501") == 0;
+    sh_buf_printf(&message, "%s: %s", s->key, text ? text : PQresultErrorMessage(result));
+    if (hint) sh_buf_printf(&message, " (%s)", hint);
+    sh_buf_put_c(&message, is_denied ? "; grant it by a migration, or ask for a view" : "; correct the statement, or migrate the database first");
+    sh_findings_add(findings, SH_SEVERITY_ERROR, is_denied ? "sql-denied" : "sql", s->file, place_of(s, result), sh_buf_c(&message));
+    sh_buf_dispose(&message);
+}
+
+/* EXPLAIN EXECUTE with NULL for every parameter. */
+static PGresult *explain(PGconn *conn) {
+    sh_buf_t text = {0};
+    PGresult *described = PQdescribePrepared(conn, "checked");
+    int params = PQnparams(described);
+    PQclear(described);
+    sh_buf_put_lit(&text, "EXPLAIN EXECUTE checked");
+    for (int i = 0; i < params; i++) sh_buf_put_c(&text, i ? ", NULL" : "(NULL");
+    if (params) sh_buf_put_byte(&text, ')');
+    PGresult *result = PQexec(conn, sh_buf_c(&text));
+    sh_buf_dispose(&text);
+    return result;
+}
+
 static void check_statement(PGconn *conn, const sh_inspect_statement_t *s, sh_findings_t *findings) {
     PQclear(PQexec(conn, "SAVEPOINT statement"));
-    PGresult *result = PQprepare(conn, "", s->sql, 0, NULL);
-    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-        sh_buf_t message = {0};
-        const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY), *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-        sh_buf_printf(&message, "%s: %s", s->key, text ? text : PQresultErrorMessage(result));
-        if (hint) sh_buf_printf(&message, " (%s)", hint);
-        sh_buf_put_lit(&message, "; correct the statement, or migrate the database first");
-        sh_findings_add(findings, SH_SEVERITY_ERROR, "sql", s->file, place_of(s, result), sh_buf_c(&message));
-        sh_buf_dispose(&message);
+    PGresult *result = PQprepare(conn, "checked", s->sql, 0, NULL);
+    if (PQresultStatus(result) == PGRES_COMMAND_OK) {
+        PQclear(result);
+        result = explain(conn);
+        PQclear(PQexec(conn, PQresultStatus(result) == PGRES_TUPLES_OK ? "DEALLOCATE checked" : "ROLLBACK TO statement; DEALLOCATE checked"));
+        const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+        if (state && strcmp(state, "42501") == 0) report(s, result, findings); /* that NULL is no good value says nothing */
+    } else {
+        report(s, result, findings);
         PQclear(PQexec(conn, "ROLLBACK TO statement"));
     }
     PQclear(result);
@@ -99,7 +127,7 @@ void sh_inspect_sql(const sh_inspect_opts_t *opts, const sh_inspect_statement_t 
         sh_buf_t error = {0};
         PGconn *conn = connect_as(opts->config, service, &error);
         if (!conn) sh_findings_add(findings, severity, "database", statements[i].file, 0, sh_buf_c(&error));
-        else PQclear(PQexec(conn, "BEGIN READ ONLY"));
+        else PQclear(PQexec(conn, "BEGIN"));
         for (; i < count && statements[i].service == service; i++)
             if (conn) check_statement(conn, &statements[i], findings);
         if (conn) PQclear(PQexec(conn, "ROLLBACK"));

@@ -231,6 +231,9 @@ static void end_stuck_workers(sh_master_t *m) {
         sh_log_error(&m->log, "a worker was stuck and is ended", SH_LOG_I64("worker", i), SH_LOG_C("service", slot->service),
                      SH_LOG_C("route", slot->name), SH_LOG_C("request_id", slot->request_id),
                      SH_LOG_I64("stuck_ms", (int64_t)((now - since) / 1000000)), SH_LOG_I64("kills", kills));
+        sh_outcome_t *outcome = sh_board_outcome(m->board, atomic_load(&slot->generation)); /* nobody else can tell the guard */
+        atomic_fetch_add(&outcome->requests, 1);
+        atomic_fetch_add(&outcome->failures, 1);
         w->stuck_since_ns = 0;
         kill(w->pid, SIGKILL);
     }

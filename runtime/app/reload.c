@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHECK_NICE = 5 };
+enum { CHECK_NICE = 10 };
 
 static uint64_t ms_from_now(uint64_t ms) { return sh_time_mono_ns() + ms * 1000000; }
 static int64_t ms_between(uint64_t from_ns, uint64_t to_ns) { return to_ns > from_ns ? (int64_t)((to_ns - from_ns) / 1000000) : 0; }

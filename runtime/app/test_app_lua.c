@@ -110,6 +110,7 @@ static void make_database(void *data) {
     operation_t *op = data;
     sh_test_app_t *app = op->app;
     int rc = sh_test_databases_make(app->databases, &op->error);
+    uv_update_time(&app->bench->loop); /* that took its time; the pools' timers begin now */
     if (rc == SH_OK) {
         app->bench->conninfo = database_conninfo;
         app->bench->conninfo_data = app;
@@ -188,6 +189,7 @@ static int app_open(lua_State *L) {
     sh_test_app_t *app = self(L);
     sh_buf_t error = {0};
     int rc = sh_test_app_load(app, &error);
+    uv_update_time(&app->bench->loop);
     if (rc == SH_OK) rc = sh_test_app_connect(app);
     if (rc == SH_OK) return 0;
     lua_pushstring(L, error.len ? sh_buf_c(&error) : sh_err_text(rc));

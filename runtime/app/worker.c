@@ -175,7 +175,7 @@ static int start(sh_worker_t *w, sh_buf_t *error) {
     w->uuids = sh_uuid_source_create();
     w->password = (sh_lua_password_t){.loop = &w->loop, .params = SH_PASSWORD_PARAMS_DEFAULT, .running_max = PASSWORD_RUNNING_MAX};
     w->lua_config = (sh_lua_config_t){readable, w};
-    uv_idle_init(&w->loop, &w->prepare_step);
+    uv_timer_init(&w->loop, &w->prepare_step);
     w->prepare_step.data = w;
     int rc = sh_worker_apply_config(w, error);
     if (!rc) rc = sh_worker_open_links(w, error);

@@ -61,7 +61,7 @@ typedef struct sh_worker {
     sh_rules_t *preparing;
     sh_config_t *preparing_config;
     uint32_t preparing_serial;
-    uv_idle_t prepare_step;
+    uv_timer_t prepare_step;
     sh_list_t alive;      /* sh_rules_t.link: preparing, current, draining */
     uint32_t generations; /* how many */
 

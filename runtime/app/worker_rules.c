@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+enum { STEP_PAUSE_MS = 2 };
+
 static void wake_relay(void *data) {
     sh_service_t *service = data;
     if (service->relay) sh_relay_wake(service->relay);
@@ -110,7 +112,7 @@ static void answer(sh_worker_t *w, sh_message_type_t type, uint32_t serial, cons
 }
 
 static void drop_preparing(sh_worker_t *w) {
-    uv_idle_stop(&w->prepare_step);
+    uv_timer_stop(&w->prepare_step);
     if (w->preparing) sh_generation_release(w->preparing->generation);
     w->preparing = NULL;
     if (w->preparing_config) {
@@ -120,14 +122,17 @@ static void drop_preparing(sh_worker_t *w) {
     w->preparing_config = NULL;
 }
 
-static void prepare_step(uv_idle_t *idle) {
-    sh_worker_t *w = idle->data;
+/* Requests go first: between two steps the loop and the processor are theirs. */
+static void prepare_step(uv_timer_t *timer) {
+    sh_worker_t *w = timer->data;
     sh_buf_t error = {0};
     int rc = step(w, w->preparing, w->preparing_config, &error);
     if (rc <= 0) {
-        uv_idle_stop(idle);
+        uv_timer_stop(timer);
         answer(w, SH_MSG_PREPARED, w->preparing_serial, rc ? sh_buf_c(&error) : "");
         if (rc) drop_preparing(w);
+    } else {
+        uv_timer_start(timer, prepare_step, STEP_PAUSE_MS, 0);
     }
     sh_buf_dispose(&error);
 }
@@ -142,7 +147,7 @@ void sh_worker_prepare(sh_worker_t *w, sh_bundle_t *bundle, sh_config_t *config,
         w->preparing = NULL;
         drop_preparing(w);
     } else {
-        uv_idle_start(&w->prepare_step, prepare_step);
+        uv_timer_start(&w->prepare_step, prepare_step, 0, 0);
     }
     sh_bundle_release(bundle); /* the generation holds it */
     sh_buf_dispose(&error);

@@ -17,7 +17,7 @@ static inline void sh_buf_clear(sh_buf_t *b) { b->len = 0; }
 /* Makes room for `more` bytes behind len and returns where they go; len is the caller's to move. */
 char *sh_buf_reserve_slow(sh_buf_t *b, size_t more);
 static inline char *sh_buf_reserve(sh_buf_t *b, size_t more) {
-    return SH_LIKELY(b->cap - b->len >= more) ? b->ptr + b->len : sh_buf_reserve_slow(b, more);
+    return SH_LIKELY(b->cap - b->len > more) ? b->ptr + b->len : sh_buf_reserve_slow(b, more);
 }
 
 static inline void sh_buf_put(sh_buf_t *b, const void *bytes, size_t len) {

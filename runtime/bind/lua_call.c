@@ -11,6 +11,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ERROR_TEXT_MAX = 256 };
 
@@ -140,6 +141,16 @@ static bool is_header_safe(sh_str_t s) {
     return true;
 }
 
+static bool is_header_name(sh_str_t s) {
+    static const char marks[] = "!#$%&'*+-.^_`|~"; /* RFC 9110, 5.6.2 */
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool is_alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_alnum && (!c || !strchr(marks, c))) return false;
+    }
+    return s.len > 0;
+}
+
 static void take_headers(lua_State *L, encoding_t *e) {
     raw_field(L, 1, "headers");
     if (!lua_istable(L, -1)) {
@@ -152,7 +163,8 @@ static void take_headers(lua_State *L, encoding_t *e) {
         lua_pushvalue(L, -1);
         value.ptr = lua_tolstring(L, -1, &value.len);
         name.ptr = lua_tolstring(L, -3, &name.len);
-        if (!is_header_safe(name) || !is_header_safe(value)) luaL_error(L, "an answer's header holds a control character");
+        if (!is_header_name(name)) luaL_error(L, "an answer's header has a name that is none");
+        if (!is_header_safe(value)) luaL_error(L, "an answer's header holds a control character");
         add_header(e->reply, e->call->arena, name, value);
         lua_pop(L, 1);
     }
@@ -189,7 +201,10 @@ static int encode(lua_State *L) {
         raw_field(L, 1, "status");
         if (lua_isnumber(L, -1)) reply->status = (int)lua_tointeger(L, -1);
         raw_field(L, 1, "content_type");
-        if (lua_isstring(L, -1)) reply->content_type = sh_arena_str(e->call->arena, sh_str_of(lua_tostring(L, -1))).ptr;
+        if (lua_type(L, -1) == LUA_TSTRING) {
+            reply->content_type = sh_arena_str(e->call->arena, sh_str_of(lua_tostring(L, -1))).ptr;
+            if (!is_header_safe(sh_str_of(reply->content_type))) return luaL_error(L, "an answer's content_type holds a control character");
+        }
         take_headers(L, e);
         raw_field(L, 1, "bytes");
         if (lua_isstring(L, -1)) {

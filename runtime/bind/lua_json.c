@@ -11,31 +11,44 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, WRITER_PATH_MAX = 128, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10 };
+enum { DEPTH_MAX = 32, PLACES_MAX = 2 * DEPTH_MAX + 4, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10 };
 
 static const char array_key;       /* registry: metatable of json.array */
 static const double EXACT_MAX = 9007199254740992.0; /* 2^53 */
 #define NULL_POINTER ((void *)&array_key) /* the same in every state of the process */
 
+/* Where the writer is: a member's key (alive on the Lua stack) or an item's number. Put into words only when something is refused. */
+typedef struct place {
+    const char *key;
+    int index;
+} place_t;
+
 typedef struct writer {
     sh_buf_t *out;
     char *error;
     size_t error_size;
-    char path[WRITER_PATH_MAX];
-    size_t path_len;
+    place_t places[PLACES_MAX];
+    size_t place_count;
     size_t limit; /* of out->len: a few tables that hold each other again and again are a bomb */
 } writer_t;
 
 static int refuse(writer_t *w, const char *what) {
-    snprintf(w->error, w->error_size, "%.*s%s%s", (int)w->path_len, w->path, w->path_len ? ": " : "", what);
+    sh_buf_t text = {0};
+    for (size_t i = 0; i < w->place_count; i++) {
+        const place_t *at = &w->places[i];
+        if (at->key) sh_buf_printf(&text, i ? ".%s" : "%s", at->key);
+        else sh_buf_printf(&text, "[%d]", at->index);
+    }
+    if (text.len) sh_buf_put_lit(&text, ": ");
+    sh_buf_put_c(&text, what);
+    snprintf(w->error, w->error_size, "%s", sh_buf_c(&text));
+    sh_buf_dispose(&text);
     return SH_EINVAL;
 }
 
-static size_t enter(writer_t *w, const char *key, int index) {
-    size_t before = w->path_len;
-    int n = key ? snprintf(w->path + before, WRITER_PATH_MAX - before, before ? ".%s" : "%s", key) : snprintf(w->path + before, WRITER_PATH_MAX - before, "[%d]", index);
-    w->path_len += (size_t)n < WRITER_PATH_MAX - before ? (size_t)n : WRITER_PATH_MAX - before - 1;
-    return before;
+static void enter(writer_t *w, const char *key, int index) {
+    SH_ASSERT(w->place_count < PLACES_MAX); /* write_table bounds the depth */
+    w->places[w->place_count++] = (place_t){key, index};
 }
 
 static int write_value(lua_State *L, int index, writer_t *w, int depth);
@@ -56,12 +69,12 @@ static int write_array(lua_State *L, int index, writer_t *w, int depth) {
     int n = (int)lua_objlen(L, index), rc = SH_OK;
     sh_buf_put_byte(w->out, '[');
     for (int i = 1; i <= n && !rc; i++) {
-        size_t before = enter(w, NULL, i);
+        enter(w, NULL, i);
         if (i > 1) sh_buf_put_byte(w->out, ',');
         lua_rawgeti(L, index, i);
         rc = write_value(L, lua_gettop(L), w, depth + 1);
         lua_pop(L, 1);
-        if (!rc) w->path_len = before;
+        w->place_count--;
     }
     sh_buf_put_byte(w->out, ']');
     return rc;
@@ -81,13 +94,13 @@ static int write_object(lua_State *L, int index, writer_t *w, int depth) {
         first = false;
         sh_buf_put_json(w->out, key);
         sh_buf_put_byte(w->out, ':');
-        size_t before = enter(w, key.ptr, 0);
+        enter(w, key.ptr, 0);
         int rc = write_value(L, lua_gettop(L), w, depth + 1);
         if (rc) {
             lua_pop(L, 2);
             return rc;
         }
-        w->path_len = before;
+        w->place_count--;
     }
     sh_buf_put_byte(w->out, '}');
     return SH_OK;

@@ -18,10 +18,12 @@ static int jwt_sign(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_Integer ttl = luaL_checkinteger(L, 2);
     luaL_argcheck(L, ttl > 0 && ttl <= TTL_MAX_S, 2, "a lifetime in seconds, at most a year");
+    lua_pushliteral(L, "iat");
     lua_pushnumber(L, (lua_Number)now_s());
-    lua_setfield(L, 1, "iat");
+    lua_rawset(L, 1);
+    lua_pushliteral(L, "exp");
     lua_pushnumber(L, (lua_Number)(now_s() + ttl));
-    lua_setfield(L, 1, "exp");
+    lua_rawset(L, 1);
     int rc = sh_lua_json_write(L, 1, &claims, error, sizeof error);
     if (!rc) {
         rc = sh_jwt_sign_hs256(context(L)->keys, sh_buf_str(&claims), &token);

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192, LIST_ITEM_BYTES = 16 };
 
@@ -47,7 +48,12 @@ static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int numb
 
 static const char *number_param(lua_State *L, int index, sh_arena_t *arena) {
     double n = lua_tonumber(L, index);
-    if (n == floor(n) && fabs(n) < 9007199254740992.0) return sh_arena_printf(arena, "%lld", (long long)n);
+    if (n == floor(n) && fabs(n) < 9007199254740992.0) {
+        char text[24]; /* formatted here: printf costs more than the rest of a parameter */
+        sh_buf_t out = {.ptr = text, .cap = sizeof text};
+        sh_buf_put_i64(&out, (int64_t)n);
+        return sh_arena_str(arena, sh_buf_str(&out)).ptr;
+    }
     return sh_arena_printf(arena, "%.17g", n);
 }
 
@@ -90,7 +96,8 @@ static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int n
 static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int number) {
     char error[ERROR_TEXT_MAX];
     sh_buf_t out = {0};
-    lua_getfield(L, index, "value");
+    lua_pushliteral(L, "value");
+    lua_rawget(L, index); /* no metamethods: they would run inside of C */
     int rc = sh_lua_json_write(L, -1, &out, error, sizeof error);
     const char *text = rc ? NULL : sh_arena_str(arena, sh_buf_str(&out)).ptr;
     size_t bytes = out.len;
@@ -104,7 +111,8 @@ static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int 
 static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena, int number) {
     size_t n;
     static const char hex[] = "0123456789abcdef";
-    lua_getfield(L, index, "value");
+    lua_pushliteral(L, "value");
+    lua_rawget(L, index); /* no metamethods: they would run inside of C */
     if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "parameter $%d: db.bytes takes a text", number);
     const unsigned char *bytes = (const unsigned char *)lua_tolstring(L, -1, &n);
     charge(L, 2 * n);
@@ -150,10 +158,32 @@ static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int numb
     return NULL;
 }
 
+/* Blanks and comments at the beginning of a statement. */
+static const char *skip_blanks(const char *p) {
+    for (;;) {
+        while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r' || *p == '(') p++;
+        if (p[0] == '-' && p[1] == '-') p += strcspn(p, "\n");
+        else if (p[0] == '/' && p[1] == '*') p = strstr(p, "*/") ? strstr(p, "*/") + 2 : p + strlen(p);
+        else return p;
+    }
+}
+
+/* Connections are shared: BEGIN, SET, LISTEN, COPY and their kin would change what the next request finds. */
+static void check_kind(lua_State *L, const char *sql) {
+    static const char *const words[] = {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE", "TABLE", "LOCK", "EXPLAIN"};
+    const char *p = skip_blanks(sql);
+    size_t len = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    for (size_t i = 0; i < SH_ARRAY_LEN(words); i++)
+        if (strlen(words[i]) == len && strncasecmp(p, words[i], len) == 0) return;
+    lua_pushlstring(L, p, len < 20 ? len : 20);
+    luaL_error(L, "a statement of a rule cannot begin with \"%s\": it reads or writes tables; transactions are made by db.tx", lua_tostring(L, -1));
+}
+
 void sh_lua_params_statement(lua_State *L, int first, int last, sh_arena_t *arena, bool is_kept, sh_pg_statement_t *out) {
     sh_str_t sql;
     if (lua_type(L, first) != LUA_TSTRING) luaL_error(L, "a statement's SQL must be a text");
     sql.ptr = lua_tolstring(L, first, &sql.len);
+    check_kind(L, sql.ptr);
     int count = last - first;
     if (count > PARAMS_MAX) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
     const char **params = sh_arena_alloc(arena, (size_t)(count ? count : 1) * sizeof *params);

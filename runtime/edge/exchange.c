@@ -188,12 +188,19 @@ static bool is_known_to_client(const sh_exchange_t *x, const sh_reply_t *reply, 
 
 static void add_timing(sh_exchange_t *x, header_list_t *list, const sh_task_account_t *used) {
     if (!sh_exchange_has_role(x, "ADMIN")) return;
-    add(list, "Server-Timing", sh_str_of(sh_arena_printf(&x->request->arena, "lua;dur=%.3f, statements;desc=\"%u\", rows;desc=\"%u\"",
-                                                         (double)used->lua_ns / 1e6, used->statements, used->rows)));
+    add(list, "Server-Timing", sh_str_of(sh_arena_printf(&x->request->arena, "lua;dur=%.3f, statements;desc=\"%u\", rows;desc=\"%u\", events;desc=\"%u\", "
+                                                                                  "memory;desc=\"%u KiB\"",
+                                                         (double)used->lua_ns / 1e6, used->statements, used->rows, used->events,
+                                                         (unsigned)(used->memory_bytes >> 10))));
 }
 
 void sh_exchange_reply(sh_exchange_t *x, sh_call_t *call, sh_reply_t *reply) {
     header_list_t list;
+    const sh_route_metrics_t *named = call->route->metrics;
+    if (named) {
+        sh_series_observe_ns(named->lua, reply->used.lua_ns);
+        sh_series_add(named->statements, reply->used.statements);
+    }
     if (reply->code) {
         refuse_for_rule(x, call, reply);
         return;

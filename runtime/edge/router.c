@@ -106,6 +106,8 @@ void sh_router_name_series(sh_router_t *r, sh_metrics_t *metrics) {
             }
             snprintf(labels, sizeof labels, "service=\"%s\",method=\"%s\",route=\"%s\"", m->name, route->method, route->pattern);
             named->duration = sh_metrics_series(metrics, SH_HISTOGRAM, "shama_http_request_duration_seconds", labels, "From a request's first byte to its answer.");
+            named->lua = sh_metrics_series(metrics, SH_HISTOGRAM, "shama_rule_seconds", labels, "Time inside Lua of a request.");
+            named->statements = sh_metrics_series(metrics, SH_COUNTER, "shama_rule_statements_total", labels, "Statements that rules sent.");
             route->metrics = named;
         }
     }

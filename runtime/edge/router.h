@@ -12,6 +12,7 @@ typedef struct sh_router sh_router_t;
 typedef struct sh_route_metrics {
     sh_series_t *status[6]; /* by status / 100 */
     sh_series_t *duration;
+    sh_series_t *lua, *statements; /* what its rule used */
 } sh_route_metrics_t;
 
 typedef struct sh_match {

@@ -58,7 +58,7 @@ struct sh_consumer {
     uint32_t handles_open;
     uint64_t random;
     sh_consumer_stats_t stats;
-    sh_series_t *handled, *failed, *buried, *age;
+    sh_series_t *handled, *failed, *buried, *age, *over;
     void (*close_fn)(void *data);
     void *close_data;
 };
@@ -216,6 +216,7 @@ static void run_done(void *data, int status, const char *error) {
     sh_consumer_t *c = job->consumer;
     bool is_leaving = c->is_closing || !c->pull;
     if (!error || !*error) error = sh_err_text(status);
+    if ((status == SH_EBUDGET || status == SH_EMEMORY) && c->over) sh_series_add(c->over, 1);
     if (status == 0) {
         succeed(job);
     } else if (status == SH_ECANCELED || (status == SH_EUNAVAILABLE && is_leaving)) {
@@ -347,6 +348,9 @@ static void make_series(sh_consumer_t *c, sh_metrics_t *metrics) {
     c->handled = sh_metrics_series(metrics, SH_COUNTER, "shama_events_handled_total", labels, "Events whose effect is committed.");
     c->failed = sh_metrics_series(metrics, SH_COUNTER, "shama_events_failed_total", labels, "Tries of single events that failed.");
     c->buried = sh_metrics_series(metrics, SH_COUNTER, "shama_events_buried_total", labels, "Events that became dead letters.");
+    char over[SH_SERIES_LABELS_MAX];
+    snprintf(over, sizeof(over), "service=\"%s\",route=\"event %s\"", c->service, c->subject);
+    c->over = sh_metrics_series(metrics, SH_COUNTER, "shama_budget_exceeded_total", over, "Tasks ended over their budget.");
     c->age = sh_metrics_series(metrics, SH_HISTOGRAM, "shama_event_age_seconds", labels, "From emitting an event to its committed effect.");
 }
 

@@ -57,7 +57,8 @@ static void refuse_unknown(compiler_t *c, int table, const char *const *keys, si
 
 /* Pushes table[key] melted; false (and nothing pushed) when it is nil. */
 static bool push_field(compiler_t *c, int table, const char *key) {
-    lua_getfield(c->L, table, key);
+    lua_pushstring(c->L, key);
+    lua_rawget(c->L, table); /* no metamethods: no budget watches here */
     if (lua_isnil(c->L, -1)) {
         lua_pop(c->L, 1);
         return false;
@@ -411,7 +412,8 @@ static void compile_schedule(compiler_t *c, void *entry) {
     s->name = text_field(c, table, "name", NULL);
     if (!s->name) fail(c, "needs a name%s%s", "", "");
     s->every_ms = parse_interval(c, text_field(c, table, "every", ""));
-    lua_getfield(c->L, table, "run");
+    lua_pushliteral(c->L, "run");
+    lua_rawget(c->L, table);
     s->handler = take_handler(c, "`run`");
 }
 

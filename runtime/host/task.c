@@ -220,6 +220,7 @@ static void end(sh_task_t *task, int status, int nresults) {
     vm->ending = ending;
     dispose_resources(task);
     sh_vm_give_coroutine(vm, task->co, status == SH_OK);
+    if (status == SH_EMEMORY && !vm->current) collect(vm->L, vm); /* what it held goes now, not in somebody's slice */
     if (task->gone) *task->gone = true;
     free(task);
     if (vm->task_count == 0 && vm->idle_fn) {

@@ -45,9 +45,10 @@ static int host_compile(lua_State *L) {
     sh_str_t source = sh_bundle_file(sh_vm_of(L)->bundle, path);
     lua_pushfstring(L, "@%s", path);
     if (source.ptr && luaL_loadbufferx(L, source.ptr, source.len, lua_tostring(L, -1), "t") == 0) return 1;
+    if (!source.ptr) lua_pushfstring(L, "there is no file %s", path);
+    else if (strncmp(lua_tostring(L, -1), path, strlen(path)) != 0) lua_pushfstring(L, "%s: %s", path, lua_tostring(L, -1));
     lua_pushnil(L);
-    if (source.ptr) lua_insert(L, -2);
-    else lua_pushfstring(L, "there is no file %s", path);
+    lua_insert(L, -2);
     return 2;
 }
 

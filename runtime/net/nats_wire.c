@@ -393,8 +393,9 @@ void sh_nats_raw_destroy(sh_nats_raw_t *raw) { natsMsg_Destroy((natsMsg *)raw); 
 
 sh_nats_raw_t *sh_nats_raw_create(const char *subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload) {
     sh_nats_item_t *item = sh_nats_item_create(sh_str_of(subject), SH_STR_NULL, headers, header_count, payload);
-    natsMsg *msg;
-    natsStatus s = to_msg(item, &msg);
+    natsMsg *msg = NULL;
+    natsStatus s = nats_Open(-1); /* does nothing when it is open; a message is freed by its collector */
+    if (s == NATS_OK) s = to_msg(item, &msg);
     free(item);
     if (s == NATS_OK) return (sh_nats_raw_t *)msg;
     natsMsg_Destroy(msg);

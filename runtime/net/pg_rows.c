@@ -80,8 +80,9 @@ void sh_pg_rows_release(sh_pg_rows_t *rows) {
 
 int sh_pg_rows_column(const sh_pg_rows_t *rows, sh_str_t name) {
     for (uint32_t i = 0; i < rows->column_count; i++) {
-        const char *own = rows->columns[i].name;
-        if (strncmp(own, name.ptr, name.len) == 0 && own[name.len] == 0) return (int)i;
+        const sh_pg_column_t *c = &rows->columns[i];
+        if (c->name[0] != name.ptr[0] || c->json_key.len < name.len + 3) continue; /* most end here; escapes only make a key longer */
+        if (strncmp(c->name, name.ptr, name.len) == 0 && c->name[name.len] == 0) return (int)i;
     }
     return -1;
 }

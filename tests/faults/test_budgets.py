@@ -143,6 +143,7 @@ class Budgets(unittest.TestCase):
         for client in [Client(self.stack.base_url) for _ in range(16)]:
             client.get("/health")
             by_worker.setdefault(self.stack.worker_of(client.conn.sock), []).append(client)
+        self.assertNotIn(None, by_worker)
         clients = max(by_worker.values(), key=len)
         threads = [threading.Thread(target=lambda c=c: told.append(c.get("/probe/hold/13"))) for c in clients[:2]]
         for thread in threads:

@@ -19,7 +19,8 @@ LONG = bool(os.environ.get("SHAMA_FAULTS_LONG"))
 GOOD = BROKEN = 50
 LEAK_RELOADS = 500 if LONG else 0  # on top of those under load
 GROWTH_MAX = 1.05
-SETTINGS = "reload = { check_ms = %d, guard_s = %d, guard_requests_min = 20, guard_share = 5 },"
+# Gate specs cost a second each time: only where they are meant.
+SETTINGS = "reload = { check_ms = %d, guard_s = %d, guard_requests_min = 20, guard_share = 5, gate = false },"
 SLOW_LOAD = "local x = 0 for i = 1, 25000000 do x = x + i end"  # some 300 ms, in the check process and in every worker
 
 
@@ -65,8 +66,9 @@ class Reload(unittest.TestCase):
     def tearDown(self):
         for name, text in reversed(self.undo):
             self.stack.write(name, text)
+        before = self.stack.settings_read()
         self.stack.settings_write(SETTINGS % (4000, 0))
-        if self.undo:
+        if self.undo or self.stack.settings_read() != before:
             self.assertTrue(self.stack.reload()["ok"])
 
     def worker_count(self):
@@ -104,11 +106,13 @@ class Reload(unittest.TestCase):
     def breakages(self):
         stack = self.stack
 
-        def changed(name, change):
+        def changed(name, change, settings=None):
             def make():
                 before = stack.read(name)
                 stack.write(name, change(before))
-                return lambda: stack.write(name, before)
+                if settings:
+                    stack.settings_write(settings)
+                return lambda: (stack.write(name, before), stack.settings_write(SETTINGS % (4000, 0)))
             return make
 
         def unreadable():
@@ -133,6 +137,7 @@ class Reload(unittest.TestCase):
             (changed(SERVICE, lambda text: text.replace('"quotation.created"', '"quotation.invented"', 1)), "quotation.invented"),
             (changed(SERVICE, lambda text: text[:len(text) // 2]), "sales/service.lua"),
             (changed(SERVICE, lambda text: text.replace("schema_version = 5", "schema_version = 99", 1)), "shama migrate"),
+            (changed(LEFT, lambda text: text.replace("n = ", "n = 1 + "), "reload = { gate = true, guard_s = 0 },"), "probe_spec.lua"),
             (unreadable, "gone.lua"),
             (pipe, "pipe.lua"),
             (half_saved, "probe_right"),
@@ -175,6 +180,8 @@ class Reload(unittest.TestCase):
 
     @unittest.skipUnless(LONG, "SHAMA_FAULTS_LONG is not set")
     def test_1b_many_reloads_leave_nothing_behind(self):
+        for _ in range(12):
+            self.publish_and_reload()
         pids = [self.stack.status()["pid"]] + self.stack.worker_pids()
         files, memory = fd_count(pids), pss_kb(pids)
         for _ in range(LEAK_RELOADS):
@@ -201,6 +208,19 @@ class Reload(unittest.TestCase):
             thread.join()
         self.assertEqual([answer.json for answer in told.values()], [{"left": old, "right": old}] * 4)
         self.assertTrue(wait_until(lambda: all(w["generations"] == 1 for w in self.stack.status()["workers"]), 3), "the old version is closed")
+
+    def test_2b_who_takes_longer_than_drain_ms_is_ended(self):
+        self.stack.settings_write(SETTINGS % (4000, 0) + "reload = { drain_ms = 300, guard_s = 0 },")
+        self.reload()
+        told = []
+        thread = threading.Thread(target=lambda: told.append(self.stack.anonymous().get("/probe/slow/5000")))
+        thread.start()
+        time.sleep(0.3)
+        started = time.monotonic()
+        self.publish_and_reload()
+        thread.join()
+        self.assertEqual((told[0].status, told[0].code), (503, "CANCELED"), told)
+        self.assertLess(time.monotonic() - started, 4)
 
     def start_reload(self):
         box = {}
@@ -236,6 +256,25 @@ class Reload(unittest.TestCase):
         self.assert_one_version([old])  # also the successor, though the disk has the new one
         self.reload()
         self.assert_one_version([self.n])
+
+    def test_4b_nobody_swaps_before_all_have_prepared(self):
+        self.publish_and_reload()
+        old = self.n
+        self.publish(SLOW_LOAD)
+        slow, others = self.stack.worker_pids()[0], self.stack.worker_pids()[1:]
+        thread, report = self.start_reload()
+        self.await_state("preparing")
+        os.kill(slow, signal.SIGSTOP)
+        time.sleep(2)  # the others are done by now
+        status = self.stack.status()
+        self.assertEqual(status["reload"]["state"], "preparing")
+        self.assertEqual(len({w["generation"] for w in status["workers"]}), 1)
+        os.kill(slow, signal.SIGKILL)
+        thread.join()
+        self.assertFalse(report["ok"], report)
+        self.assert_one_version([old])
+        self.assertLessEqual(set(others), set(self.stack.worker_pids()), "they only dropped what they had prepared")
+        self.reload()
 
     def test_5_a_worker_killed_while_swapping(self):
         """The first is stopped until the second has prepared, then the second: so it has prepared and not swapped."""
@@ -311,11 +350,11 @@ class Reload(unittest.TestCase):
         self.assertEqual(code, 0, said)
         for name in ("services", "http.body_bytes"):
             self.assertIn(name + " changes only at the next start", said)
-        self.assertEqual(self.stack.pairs(), {500})
+        self.assertEqual(self.stack.pairs(), {503})
         victim = self.stack.worker_pids()[0]
         os.kill(victim, signal.SIGKILL)
         self.assertTrue(wait_until(lambda: victim not in self.stack.worker_pids() and len(self.stack.worker_pids()) == self.worker_count(), 20))
-        self.assertEqual(self.stack.pairs(), {500})  # and not 404: sales is still there
+        self.assertEqual(self.stack.pairs(), {503})  # and not 404: sales is still there
         self.stack.settings_write(SETTINGS % (4000, 0))
         self.reload()
         self.assertEqual(self.stack.pairs(), {(self.n, self.n)})

@@ -347,6 +347,61 @@ static void budgets_hold(void **state) {
     gives("return db.one('SELECT count(*)::int AS n FROM demo.t').n .. ''", "0");
 }
 
+/* Ended in the middle of its writes, some of them on the server already, some not: no row and no event is left, and no connection held. */
+static void a_kill_after_writes_leaves_nothing(void **state) {
+    (void)state;
+    static const struct {
+        const char *how;
+        int status;
+    } kills[] = {
+        {"while true do end", SH_EBUDGET},
+        {"while true do pcall(function() while true do end end) end", SH_EBUDGET},
+        {"pcall(function() while true do end end) return 'kept'", SH_EBUDGET},
+        {"local t = {} while true do t = { t } end", SH_EMEMORY},
+        {"local t = {} while true do pcall(function() for i = 1, 1e9 do t[#t + 1] = { i } end end) end", SH_EMEMORY},
+        {"for i = 1, 20 do tx:emit('quotation.approved', 'q-' .. i, { quotation_id = 'q' }) end", SH_ELUA},
+        {"for i = 1, 300 do tx:query('SELECT 1') end", SH_ELUA},
+    };
+    for (size_t i = 0; i < SH_ARRAY_LEN(kills); i++) {
+        static const char *const bodies[] = {
+            "db.tx(function(tx) tx:query('INSERT INTO demo.t VALUES (1)') tx:write('INSERT INTO demo.t VALUES (2)')"
+            " tx:emit('quotation.approved', 'q-1', { quotation_id = 'q-1' }) %s end)",
+            "db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES (1)') tx:emit('quotation.approved', 'q-1', { quotation_id = 'q-1' }) %s end)",
+        };
+        for (size_t k = 0; k < SH_ARRAY_LEN(bodies); k++) {
+            char body[1024];
+            woken = 0;
+            snprintf(body, sizeof body, bodies[k], kills[i].how);
+            outcome_t o = run(body);
+            if (o.status != kills[i].status) fail_msg("%s: ended with %d %s", body, o.status, o.text);
+            if (o.status == SH_ELUA) assert_non_null(strstr(o.text, "budget"));
+            assert_int_equal(woken, 0);
+            gives("return db.one('SELECT (SELECT count(*) FROM demo.t)::int + (SELECT count(*) FROM demo.outbox)::int AS n').n .. ''", "0");
+        }
+    }
+}
+
+/* A row set that one request hands to another through an upvalue shows it nothing, not even as an answer. */
+static void rows_are_their_request_s_alone(void **state) {
+    (void)state;
+    static const sh_task_opts_t opts = {.name = "GET /x"};
+    sh_vm_t *vm = vm_with("if kept then local ok, why = pcall(function() return kept[1].n end) local _, json_why = pcall(json.encode, kept) "
+                          "return tostring(ok) .. why .. json_why end "
+                          "kept = db.query('SELECT 1 AS n') db.query('SELECT pg_sleep(1)') return kept[1].n .. ''", roomy);
+    outcome_t first = {0}, second = {0};
+    int never = 0;
+    assert_non_null(sh_task_start(vm, &opts, push_handler, on_done, &first));
+    run_until(&never, 1, 300);
+    assert_int_equal(first.calls, 0);
+    assert_null(sh_task_start(vm, &opts, push_handler, on_done, &second));
+    assert_non_null(strstr(second.text, "false"));
+    assert_non_null(strstr(second.text, "a row set was used by another request than its own"));
+    assert_non_null(strstr(second.text, "json.encode: a row set was used by another request"));
+    run_until(&first.calls, 1, PATIENCE_MS);
+    assert_string_equal(first.text, "1");
+    sh_vm_destroy(vm);
+}
+
 static void events_travel_with_their_transaction(void **state) {
     (void)state;
     gives("db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES (1)') tx:emit('quotation.approved', 'q-1', { quotation_id = 'q-1' }) end) "
@@ -395,6 +450,8 @@ int main(void) {
         cmocka_unit_test_setup(rows_end_with_their_request, clean),
         cmocka_unit_test_setup(a_cancelled_task_leaves_nothing, clean),
         cmocka_unit_test_setup(budgets_hold, clean),
+        cmocka_unit_test_setup(a_kill_after_writes_leaves_nothing, clean),
+        cmocka_unit_test_setup(rows_are_their_request_s_alone, clean),
         cmocka_unit_test_setup(events_travel_with_their_transaction, clean),
         cmocka_unit_test_setup(without_a_database_it_says_so, clean),
     };

@@ -74,7 +74,7 @@ static void specs_use_the_database(void **state) {
     fputs(spec, f);
     assert_int_equal(fclose(f), 0);
     char *argv[] = {name};
-    const sh_test_opts_t opts = {&config, bundle, NULL, 30, 1, argv};
+    const sh_test_opts_t opts = {.config = &config, .bundle = bundle, .limit_s = 30, .argc = 1, .argv = argv};
     assert_int_equal(sh_test_run(&opts), 0);
     assert_string_equal(sh_test_pg_run(&pg, "SELECT count(*) FROM t"), "1");
 

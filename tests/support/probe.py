@@ -100,6 +100,14 @@ return store"""
 ENDLESS = """return { run = function() return string.find(string.rep("a", 3000), ".-.-.-.-b") end }
 """
 
+GATE = """-- gate: the modules belong together.
+local left, right = require "sales.probe_left", require "sales.probe_right"
+
+describe("the probe", function()
+  it("says the same twice", function() assert.equal(left.n, right.n) end)
+end)
+"""
+
 SERVICE, PROBE, LEFT, RIGHT = ("rules/sales/%s.lua" % name for name in ("service", "probe", "probe_left", "probe_right"))
 PAIR = "/probe/pair"
 
@@ -123,6 +131,8 @@ class ProbeStack(Stack):
             self.edit(SERVICE, "\nlocal STAFF", '\nlocal probe = require "sales.probe"\n\nlocal STAFF')
             self.edit(SERVICE, "routes = {\n", "routes = {" + ROUTES)
             self.write(PROBE, RULES)
+            os.makedirs(self.path("tests/spec/sales"))
+            self.write("tests/spec/sales/probe_spec.lua", GATE)
             self.write("runtime/lua/shama/endless.lua", ENDLESS)
             self.publish(0)
         return super().start()
@@ -150,6 +160,10 @@ class ProbeStack(Stack):
         """Both modules say `n`; `more` goes before the left one's table."""
         self.write(LEFT, "%s\nreturn { n = %d }\n" % (more, n))
         self.write(RIGHT, "return { n = %d }\n" % n)
+
+    def settings_read(self):
+        with open(os.path.join(self.folder, "settings.lua"), encoding="utf-8") as file:
+            return file.read()
 
     def settings_write(self, text):
         with open(os.path.join(self.folder, "settings.lua"), "w", encoding="utf-8") as file:

@@ -9,6 +9,7 @@ Environment: SHAMA_BIN (default build/shama), SHAMA_E2E_KEEP=1 keeps the folder,
 import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -47,10 +48,7 @@ class Stack:
         if not os.access(BINARY, os.X_OK):
             raise RuntimeError("no %s: build first (make build), or name it with SHAMA_BIN" % BINARY)
         if self.folder is None:
-            self.folder = tempfile.mkdtemp(prefix="shama-e2e-")
-            os.chmod(self.folder, 0o755)  # Postgres runs as another user when root starts it
-            for name in COPIED:
-                shutil.copytree(os.path.join(ROOT, name), os.path.join(self.root, name))
+            self.prepare()
         self.env = dict(os.environ)
         for name in ("DATABASE_URL", "NATS_URL", "SHAMA_CONFIG"):
             self.env.pop(name, None)
@@ -69,6 +67,13 @@ class Stack:
             self.stop()
             raise RuntimeError("shama dev did not become ready:\n" + text)
         return self
+
+    def prepare(self):
+        """Makes the folder; for a test that wants other rules in it."""
+        self.folder = tempfile.mkdtemp(prefix="shama-e2e-")
+        os.chmod(self.folder, 0o755)  # Postgres runs as another user when root starts it
+        for name in COPIED:
+            shutil.copytree(os.path.join(ROOT, name), os.path.join(self.root, name))
 
     def _is_ready(self):
         if self.process.poll() is not None:
@@ -162,6 +167,11 @@ class Stack:
             if token_is_signed_by(self.token("SALES"), secret):
                 return secret
         raise RuntimeError("tokens are signed with a key that is neither JWT_SECRET nor in .shama/secrets")
+
+    def superuser_url(self):
+        """Of the private Postgres that `shama dev` made."""
+        secrets = dict(line.replace("=", " ").split() for line in _read(os.path.join(self.folder, ".shama", "secrets")).splitlines() if line.strip())
+        return re.sub(r"//[^@]*@", "//postgres:%s@" % secrets["postgres_password"], self.dev["database_url"])
 
     # ---- the running server ----
 

@@ -31,8 +31,7 @@ local function line_of(file, what, from)
 end
 
 local function is_machine(value)
-  local meta = type(value) == "table" and getmetatable(value)
-  return type(meta) == "table" and type(rawget(meta, "transitions")) == "function" and value.edges ~= nil
+  return type(value) == "table" and rawget(value, "edges") ~= nil and rawget(value, "list") ~= nil and type(value.transitions) == "function"
 end
 
 local function check_machine(machine, file)

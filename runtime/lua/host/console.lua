@@ -78,11 +78,16 @@ local function explain(problem)
   return text .. trace
 end
 
+local function is_incomplete(problem) return find(problem, "near '<eof>'", 1, true) ~= nil end
+
+-- An expression, or else statements.
 local function compile(code)
   if code:byte(1) == 27 then return nil, "bytecode is not taken" end
-  local chunk = loadstring("return " .. code, "=console")
+  local chunk, problem = loadstring("return " .. code, "=console")
   if chunk then return chunk end
-  return loadstring(code, "=console")
+  local statements, reason = loadstring(code, "=console")
+  if statements then return statements end
+  return nil, is_incomplete(problem) and problem or reason
 end
 
 local function outcome(ok, ...)
@@ -92,7 +97,7 @@ end
 
 return function(code)
   local chunk, problem = compile(code)
-  if not chunk then return find(problem, "near '<eof>'", 1, true) and "more" or "error", problem end
+  if not chunk then return is_incomplete(problem) and "more" or "error", problem end
   setfenv(chunk, names)
   return outcome(xpcall(chunk, explain))
 end

@@ -56,7 +56,10 @@ local STEPS_COUNTED = 1e6     -- beyond it the budget is looked at before the ma
 local PATTERNS_KEPT = 500     -- whose cost is remembered
 local UNPACK_MAX = 1000
 local SORT_MAX = 100000       -- entries of a list that is sorted
+local CALLBACKS_MAX = 20      -- gsub and sort within each other
 local SHIFT_MAX = 10000       -- entries that insert and remove may move
+
+local function above(n, limit) return n > limit or n ~= n end -- a nan is above everything
 
 local function kind(value) return targets[value] and "table" or type(value) end
 
@@ -65,11 +68,9 @@ local function text(value)
   local shown = type(value)
   if shown == "string" then return value end
   if shown == "number" or shown == "boolean" or shown == "nil" then return tostring(value) end
-  local meta = getmetatable(targets[value] or value)
-  local custom = type(meta) == "table" and rawget(meta, "__tostring")
-  if custom or (shown == "userdata" and not targets[value]) then
+  if shown == "table" or shown == "userdata" then -- it may have a __tostring, also behind a hidden metatable
     local made = tostring(value)
-    if type(made) == "string" and not made:find("^userdata: 0x") then return made end
+    if type(made) == "string" and string.sub(made, 1, #shown + 4) ~= shown .. ": 0x" then return made end
   end
   return kind(value)
 end
@@ -171,8 +172,23 @@ local function steps_of(cost, length)
   return steps
 end
 
+-- C functions that call back (gsub, sort) within each other use the process's own stack, which nothing else counts.
+local callbacks = 0
+
+local function ended(ok, ...)
+  callbacks = callbacks - 1
+  if not ok then error((...), 0) end
+  return ...
+end
+
+local function call_back(name, f, ...)
+  if callbacks >= CALLBACKS_MAX then error(name .. ": it calls itself too deeply", 3) end
+  callbacks = callbacks + 1
+  return ended(pcall(f, ...))
+end
+
 local function bounded_pattern(name, find)
-  local has_plain = name == "string.find"
+  local has_plain, calls_back = name == "string.find", name == "string.gsub"
   return function(subject, pattern, third, fourth)
     local length = type(subject) == "string" and #subject or 32
     if length > SUBJECT_MAX then error(name .. ": the text is longer than " .. SUBJECT_MAX .. " bytes", 2) end
@@ -185,6 +201,7 @@ local function bounded_pattern(name, find)
       end
       if steps > STEPS_COUNTED then tick() end
     end
+    if calls_back and type(third) ~= "string" then return call_back(name, find, subject, pattern, third, fourth) end
     return find(subject, pattern, third, fourth)
   end
 end
@@ -206,7 +223,7 @@ local safe_string = {
 
 function safe_string.rep(s, n, separator)
   local size = (#tostring(s) + (separator and #tostring(separator) or 0)) * (tonumber(n) or 0)
-  if not (size <= TEXT_MAX) or (tonumber(n) or 0) > TEXT_MAX then
+  if above(size, TEXT_MAX) or above(tonumber(n) or 0, TEXT_MAX) then
     error("string.rep: the result would be longer than " .. TEXT_MAX .. " bytes", 2)
   end
   return string.rep(s, n, separator)
@@ -232,19 +249,19 @@ local safe_table = { maxn = table.maxn }
 function safe_table.sort(list, less)
   if type(list) == "table" and #list > SORT_MAX then error("table.sort: a list of at most " .. SORT_MAX .. " entries", 2) end
   if type(list) == "table" and #list > 1000 then tick() end
-  return table.sort(list, less)
+  return call_back("table.sort", table.sort, list, less)
 end
 
 function safe_table.insert(list, ...)
   local at = ...
   if select("#", ...) == 1 or type(list) ~= "table" or type(at) ~= "number" then return table.insert(list, ...) end
-  if not (#list - at <= SHIFT_MAX) then error("table.insert: it would move more than " .. SHIFT_MAX .. " entries", 2) end
+  if above(#list - at, SHIFT_MAX) then error("table.insert: it would move more than " .. SHIFT_MAX .. " entries", 2) end
   return table.insert(list, ...)
 end
 
 function safe_table.remove(list, at)
   if at == nil then return table.remove(list) end
-  if type(list) == "table" and type(at) == "number" and not (#list - at <= SHIFT_MAX) then
+  if type(list) == "table" and type(at) == "number" and above(#list - at, SHIFT_MAX) then
     error("table.remove: it would move more than " .. SHIFT_MAX .. " entries", 2)
   end
   return table.remove(list, at)
@@ -267,7 +284,7 @@ local function safe_unpack(list, first, last)
   list = melt(list)
   if type(list) ~= "table" then error("unpack: a list was expected, got " .. kind(list), 2) end
   first, last = tonumber(first) or 1, tonumber(last) or #list
-  if not (last - first < UNPACK_MAX) then error("unpack: at most " .. UNPACK_MAX .. " values", 2) end
+  if above(last - first + 1, UNPACK_MAX) then error("unpack: at most " .. UNPACK_MAX .. " values", 2) end
   return unpack(list, first, last)
 end
 
@@ -343,7 +360,8 @@ end
 -- What people look for, and what there is instead.
 local INSTEAD = {
   os = "the time comes from shama.clock", io = "rules have no files", print = "use shama.log", coroutine = "the host runs things side by side",
-  load = "code comes from rule files only", loadstring = "code comes from rule files only", dofile = "use require", debug = "errors carry a traceback",
+  load = "code comes from rule files only", loadstring = "code comes from rule files only", dofile = "use require",
+  debug = "errors carry a traceback",
   collectgarbage = "the host collects", _G = "every module has its own names",
 }
 
@@ -420,8 +438,11 @@ local function rule_environment(entry) return environment(require_for(entry)) en
 
 local function load_library(name)
   local path, short = "lua/" .. name:gsub("%.", "/") .. ".lua", name:sub(7)
-  local raw, pure = host.primitive(short)
-  if raw == nil and not host.has(path) then
+  local is_for_rules = name:find("^shama%.[%l_]+$") and short ~= "test"
+  local may_load = is_for_rules or (host.trusted and name:find("^shama%.[%l_%.]+$"))
+  local raw, pure
+  if may_load then raw, pure = host.primitive(short) end
+  if raw == nil and not (may_load and host.has(path)) then
     local near = host.nearest(short, host.names)
     error("there is no module \"" .. name .. "\"" .. (near and " (did you mean \"shama." .. near .. "\"?)" or ""), 0)
   end
@@ -480,7 +501,7 @@ if not host.trusted then
     "print", "setfenv" } do
     trusted[name] = nil
   end
-  string.dump = nil
+  rawset(string, "dump", nil)
 end
 
 -- The service's manifest and messages; what modules used is compared with what the manifest needs.

@@ -43,7 +43,8 @@ describe("modules that do not exist for rules", function()
 
   it("a failed require does not hide from a decider what the next one gives", function()
     local box, problem = support.open("", { files = {
-      ["rules/demo/policy.lua"] = "pcall(require, 'shama.test') require 'shama.decider' require 'shama.db' return { " .. REST .. " }",
+      ["rules/demo/policy.lua"] = "pcall(require, 'shama.broken') require 'shama.decider' require 'shama.db' return { " .. REST .. " }",
+      ["lua/shama/broken.lua"] = "error('no')",
     } })
     assert.is_nil(box)
     assert.truthy(problem:find("rules/demo/policy.lua: a decider may use pure modules only, but shama.db is not", 1, true), problem)
@@ -51,8 +52,9 @@ describe("modules that do not exist for rules", function()
 
   it("a failed require does not show the next module unfrozen", function()
     local box = assert(support.open("return policy.changed", { files = {
-      ["rules/demo/policy.lua"] = "pcall(require, 'shama.test') local json = require 'shama.json' "
+      ["rules/demo/policy.lua"] = "pcall(require, 'shama.broken') local json = require 'shama.json' "
         .. "return { changed = pcall(function() json.encode = 1 end), " .. REST .. " }",
+      ["lua/shama/broken.lua"] = "error('no')",
     } }))
     assert.equal("false", box:run(1).body)
   end)

@@ -50,6 +50,10 @@ local function watch(busted)
     host.enter(file, "what comes after \"" .. full_name(busted, element) .. "\"")
     return nil, true
   end)
+  busted.subscribe({ "file", "end" }, function()
+    sandbox_require("shama.test.app").leave()
+    return nil, true
+  end)
 end
 
 local function instrument_core()

@@ -1,0 +1,4 @@
+-- Lo que lee quien usa loyalty. {nombre} se sustituye por el dato.
+return {
+  CUSTOMER_NOT_FOUND = "El cliente no existe",
+}
