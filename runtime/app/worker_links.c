@@ -70,7 +70,7 @@ int sh_worker_open_links(sh_worker_t *w, sh_buf_t *error) {
     for (uint32_t i = 0; i < w->service_count && !rc; i++) {
         sh_service_t *s = &w->services[i];
         sh_pg_opts_t opts;
-        snprintf(s->name, sizeof s->name, "%s", names[i]);
+        snprintf(s->name, sizeof s->name, "%.31s", names[i]);
         make_series(w, s);
         pg_opts(w, s->name, &conninfo, &opts);
         rc = sh_pg_pool_create(&w->loop, &opts, &w->log, &s->pool);

@@ -58,9 +58,9 @@ local function fill(list, name, megabytes)
   return list
 end
 function probe.grow() local list = {} for i = 1, 1000 do fill(list, i, 1) end end
-function probe.work(request) return { n = #fill({}, "w", tonumber(request.params.mb)) } end
+function probe.work(request) return { n = #fill({}, request.id, tonumber(request.params.mb)) } end
 function probe.hold(request)
-  local list = fill({}, "h", tonumber(request.params.mb))
+  local list = fill({}, request.id, tonumber(request.params.mb)) -- equal strings would be one
   db.one(store.probe_sleep, 2)
   return { n = #list }
 end
