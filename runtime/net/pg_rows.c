@@ -1,6 +1,8 @@
 /* Row sets: what a column is, and values as JSON straight from libpq's memory. */
 #include "net/pg_rows.h"
 
+#include "base/time.h"
+
 #include <stdlib.h>
 
 enum { EXACT_DIGITS = 15, ARRAY_DEPTH_MAX = 6 /* Postgres' own limit */, KEY_GROWTH = 6 /* \u0000 */ };
@@ -110,15 +112,18 @@ bool sh_pg_exact_integer(sh_str_t text, int64_t *out) {
 
 /* 2026-11-24 09:06:14.123456+00 */
 void sh_pg_put_timestamptz(sh_buf_t *out, sh_str_t text) {
-    if (text.len < 22 || text.ptr[4] != '-' || text.ptr[10] != ' ' || memcmp(text.ptr + text.len - 3, "+00", 3) != 0) {
+    if (text.len < 22 || text.len > 29 || text.len == 23 || text.ptr[4] != '-' || text.ptr[10] != ' ' || memcmp(text.ptr + text.len - 3, "+00", 3) != 0) {
         sh_buf_put_str(out, text);
         return;
     }
-    char *to = sh_buf_reserve(out, text.len);
-    memcpy(to, text.ptr, text.len - 3);
+    /* Postgres trims the fraction; it is always written with six digits, as shama.clock does, so that a time has one text. */
+    static const char zeros[] = ".000000Z";
+    char *to = sh_buf_reserve(out, 32);
+    size_t n = text.len - 3;
+    memcpy(to, text.ptr, n);
     to[10] = 'T';
-    to[text.len - 3] = 'Z';
-    out->len += text.len - 2;
+    memcpy(to + n, zeros + (n > 19 ? n - 19 : 0), sizeof zeros - (n > 19 ? n - 19 : 0));
+    out->len += SH_RFC3339_LEN;
 }
 
 static void put_plain(sh_buf_t *out, sh_str_t text) { /* of characters that need no escape */
