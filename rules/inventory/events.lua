@@ -24,10 +24,8 @@ local function fetch(tx, events, now)
   end
   local rows, claimed = tx:all({ store.lock_many, product_ids }, { store.claim, quotation_ids, now })
   local products, is_claimed, fresh = {}, {}, {}
-  for _, row in rows:each() do
-    products[row.id] = { id = row.id, sku = row.sku, name = row.name, stock_on_hand = row.stock_on_hand, reorder_level = row.reorder_level }
-  end
-  for _, row in claimed:each() do is_claimed[row.quotation_id] = true end
+  for _, row in ipairs(rows:tables()) do products[row.id] = row end
+  for _, row in ipairs(claimed:tables()) do is_claimed[row.quotation_id] = true end
   for _, event in ipairs(events) do
     local id = event.payload.quotation_id
     if is_claimed[id] then

@@ -39,6 +39,9 @@ local HEADER = {
   "discount_total", "tax_total", "total_amount", "rounding", "created_at", "created_by", "updated_at", "submitted_at", "sold_at", "cancel_reason",
     "version",
 }
+local LOCKED = { "item_count", "authorized_at" } -- with HEADER: what a decision starts from
+for _, name in ipairs(HEADER) do LOCKED[#LOCKED + 1] = name end
+local CATALOGUE = { "current_price", "cost", "tax_category", "active" }
 local LINE = { "id", "product_id", "product_name", "quantity", "unit_price", "unit_price_snapshot", "discount_percent", "tax_rate", "line_total" }
 
 local function answer(state)
@@ -58,17 +61,14 @@ end
 -- The quotation under lock with its lines, and the products of the lines as the catalogue has them now.
 local function fetch(tx, req)
   local found, lines = tx:all({ store.lock, req.params.id }, { store.items_and_catalogue, req.params.id })
-  local row = visible(found[1], req)
-  versions.check(req, row.version)
-  local state, products = rows.pick(row, HEADER), {}
-  state.item_count, state.authorized_at = row.item_count, row.authorized_at
-  local items = {}
-  for i, line in lines:each() do
-    local item = rows.pick(line, LINE)
-    items[i] = item
-    if line.current_price then
+  local state, products = visible(found:tables(LOCKED)[1], req), {}
+  versions.check(req, state.version)
+  local items = lines:tables(LINE)
+  for i, now in ipairs(lines:tables(CATALOGUE)) do
+    local item = items[i]
+    if now.current_price then
       products[item.product_id] = {
-        name = item.product_name, price = line.current_price, cost = line.cost, tax_category = line.tax_category, active = line.active,
+        name = item.product_name, price = now.current_price, cost = now.cost, tax_category = now.tax_category, active = now.active,
       }
     end
   end
@@ -78,9 +78,7 @@ end
 
 local function products_of(found, into)
   local products = into or {}
-  for _, row in found:each() do
-    products[row.id] = { name = row.name, price = row.price, cost = row.cost, tax_category = row.tax_category, active = row.active }
-  end
+  for _, row in ipairs(found:tables()) do products[row.id] = row end
   return products
 end
 

@@ -122,7 +122,7 @@ void sh_worker_start_events(sh_worker_t *w) {
     for (uint32_t i = 0; i < w->service_count; i++) {
         sh_service_t *s = &w->services[i];
         sh_relay_opts_t opts = {
-            .schema = s->name, .nats = w->nats, .wake_fd = w->opts->wake_fds[i], .batch = 256, .poll_ms = (uint64_t)sh_config_int(w->config, "events.poll_ms"), .pause_ms = (uint64_t)sh_config_int(w->config, "events.gather_ms"),
+            .schema = s->name, .nats = w->nats, .wake_fd = w->opts->wake_fds[i], .batch = 256, .poll_ms = (uint64_t)sh_config_int(w->config, "events.poll_ms"), .pause_ms = (uint64_t)sh_config_int(w->config, "events.relay_ms"),
             .keep_days = (uint32_t)sh_config_int(w->config, "events.keep_days"), .metrics = w->metrics,
         };
         pg_opts(w, s->name, &conninfo, &opts.session);

@@ -5,11 +5,14 @@
 #include "base/err.h"
 #include "bind/lua_decimal.h"
 #include "bind/lua_json.h"
+#include "host/vm.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { TABLE_COLUMNS_MAX = 64 };
 
 typedef struct handle {
     const char *key;    /* &rows_key or &row_key: which of the two it is */
@@ -202,6 +205,47 @@ static int rows_each(lua_State *L) {
     return 3;
 }
 
+/* The column of names[i]; raises for one that the rows do not have. */
+static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int i) {
+    sh_str_t name;
+    lua_rawgeti(L, names, i);
+    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "rows:tables takes a list of column names");
+    name.ptr = lua_tolstring(L, -1, &name.len);
+    int column = sh_pg_rows_column(rows, name);
+    if (column < 0) luaL_error(L, "the rows have no column \"%s\"", name.ptr);
+    lua_pop(L, 1);
+    return (uint32_t)column;
+}
+
+/* rows:tables(names): every row as a plain table of the named columns, NULL ones absent; all columns without names. One call instead of a
+ * metamethod per column. */
+static int rows_tables(lua_State *L) {
+    handle_t *h = check(L, 1, &rows_key, "row set");
+    const sh_pg_rows_t *rows = h->rows;
+    uint32_t columns[TABLE_COLUMNS_MAX], count = rows->column_count;
+    lua_settop(L, 2);
+    if (!lua_isnil(L, 2)) {
+        if (sh_vm_melt(L, 2)) lua_replace(L, 2);
+        luaL_checktype(L, 2, LUA_TTABLE);
+        count = (uint32_t)lua_objlen(L, 2);
+    }
+    if (count > TABLE_COLUMNS_MAX) return luaL_error(L, "rows:tables takes at most %d columns", TABLE_COLUMNS_MAX);
+    for (uint32_t i = 0; i < count; i++) columns[i] = lua_isnil(L, 2) ? i : column_of(L, rows, 2, (int)i + 1);
+    lua_createtable(L, (int)rows->row_count, 0);
+    for (uint32_t row = 0; row < rows->row_count; row++) {
+        lua_createtable(L, 0, (int)count);
+        for (uint32_t i = 0; i < count; i++) {
+            if (sh_pg_rows_is_null(rows, row, columns[i])) continue;
+            if (lua_isnil(L, 2)) lua_pushstring(L, rows->columns[columns[i]].name);
+            else lua_rawgeti(L, 2, (int)i + 1);
+            sh_lua_rows_push_value(L, rows, row, columns[i]);
+            lua_rawset(L, -3);
+        }
+        lua_rawseti(L, 3, (int)row + 1);
+    }
+    return 1;
+}
+
 static int rows_one(lua_State *L) { return push_row_of(L, check(L, 1, &rows_key, "row set"), 1); }
 
 static int rows_index(lua_State *L) {
@@ -210,8 +254,9 @@ static int rows_index(lua_State *L) {
     const char *name = lua_tostring(L, 2);
     if (name && strcmp(name, "each") == 0) lua_pushcfunction(L, rows_each);
     else if (name && strcmp(name, "one") == 0) lua_pushcfunction(L, rows_one);
+    else if (name && strcmp(name, "tables") == 0) lua_pushcfunction(L, rows_tables);
     else if (name && strcmp(name, "affected") == 0) lua_pushinteger(L, (lua_Integer)h->rows->affected);
-    else return luaL_error(L, "a row set has numbers, each(), one() and affected, not \"%s\"", name ? name : luaL_typename(L, 2));
+    else return luaL_error(L, "a row set has numbers, each(), one(), tables() and affected, not \"%s\"", name ? name : luaL_typename(L, 2));
     return 1;
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The end-to-end tests: a real server with its own Postgres and NATS. `tests/e2e/run.py [story bad_input reload signals desk loyalty]`."""
+"""The end-to-end tests: a real server with its own Postgres and NATS. `tests/e2e/run.py [story bad_input reload signals desk loyalty guide]`."""
 
 import importlib
 import os
@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from support import runner, stack  # noqa: E402
 
 # The ones that share a stack come first.
-ALL = ("story", "bad_input", "reload", "signals", "desk", "loyalty")
+ALL = ("story", "bad_input", "reload", "signals", "desk", "loyalty", "guide")
 
 
 def main():

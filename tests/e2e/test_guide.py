@@ -1,6 +1,7 @@
 """Proves that the analyst's guide is true: runs every step of docs/guide/analyst.md on a server of its own, and shows that the Spanish guide has
 the same steps. How: fenced blocks with `step=` are done in their order: `diff` is applied to a copy of the rules, `file=` is written, `sh` goes
-to one bash, and a `text` block is what the sh block before it must print, with ... for anything."""
+to one bash, and a `text` block is what the sh block before it must print, with ... for anything; with `of=server`, what the server's terminal
+must show since the last edit."""
 
 import os
 import re
@@ -14,6 +15,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from support import runner, stack  # noqa: E402
+from support.api import wait_until  # noqa: E402
 
 GUIDE = "docs/guide/analyst.md"
 SPANISH = "docs/guide/analyst.es.md"
@@ -119,7 +121,8 @@ class Guide(unittest.TestCase):
     def here(self, text):
         """The guide's text with this server's address and today's migration numbers."""
         for name, number in self.numbers.items():
-            text = text.replace(name + "_", number + "_").replace("schema_version = %d," % int(name), "schema_version = %d," % int(number))
+            text = text.replace(name + "_", number + "_")
+            text = re.sub(r"schema_version (=|is) %d," % int(name), r"schema_version \1 %d," % int(number), text)
         return text.replace("http://127.0.0.1:5000", self.stack.base_url)
 
     def path(self, name):
@@ -148,18 +151,33 @@ class Guide(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.here(block.text))
 
-    def assert_printed(self, block, output):
+    def wanted(self, block):
         """The lines of the block come in this order, with nothing between them unless it says so by a line `...`."""
-        wanted = "".join("(?:.*\\n)*" if line == "..." else pattern_of(line) + "\\n" for line in self.here(block.text).splitlines())
+        return "".join("(?:.*\\n)*" if line == "..." else pattern_of(line) + "\\n" for line in self.here(block.text).splitlines())
+
+    def assert_printed(self, block, output):
+        wanted = self.wanted(block)
         self.assertRegex(output.strip("\n") + "\n", r"\A(?:%s)\Z" % wanted, "%r: printed was:\n%s" % (block, output))
+
+    def assert_shown(self, block):
+        """By the server, in its own time."""
+        wanted = re.compile("^" + self.wanted(block), re.M)
+        shown = wait_until(lambda: wanted.search(self.stack.printed()[self.mark:]), STEP_TIMEOUT_S, 0.2)
+        self.assertTrue(shown, "%r: the server showed:\n%s" % (block, self.stack.printed()[self.mark:]))
+
+    def restart(self, block):
+        """Ctrl-C and `make run`."""
+        self.stack.stop()
+        self.stack.extra_env["SHAMA_WATCH"] = "0" if "SHAMA_WATCH=0 " in block.text else "1"
+        self.stack.start()
 
     def test_every_step(self):
         said = None
         for block in blocks(GUIDE):
-            if block.options.get("by") == "hand":  # Ctrl-C and `make run`
-                self.stack.stop()
-                self.stack.start()
+            if block.options.get("by") == "hand":
+                self.restart(block)
             elif block.kind == "diff":
+                self.mark = len(self.stack.printed())
                 self.apply(block)
             elif "file" in block.options:
                 self.write(block)
@@ -168,7 +186,7 @@ class Guide(unittest.TestCase):
                 self.assertEqual(code, int(block.options.get("exit", 0)), "%r: printed was:\n%s" % (block, said))
             else:
                 self.assertEqual(block.kind, "text", block)
-                self.assert_printed(block, said)
+                self.assert_shown(block) if block.options.get("of") == "server" else self.assert_printed(block, said)
 
 
 class Languages(unittest.TestCase):

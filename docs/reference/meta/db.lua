@@ -24,6 +24,11 @@ local Rows = {}
 ---@return fun(): integer?, shama.Row?
 function Rows:each() end
 
+---Every row as a plain table of the named columns (all without names); NULL ones are absent.
+---@param names? string[]
+---@return table[]
+function Rows:tables(names) end
+
 ---What the calls raise when the database says no. One whose constraint the manifest lists becomes its refusal.
 ---@class shama.db.Failure
 ---@field kind "unique"|"foreign_key"|"check"|"not_null"|"serialization"|"timeout"|"unavailable"|"maybe"|"limit"|"budget"|"other"
@@ -87,7 +92,7 @@ function db.one(sql, ...) end
 ---@return integer
 function db.exec(sql, ...) end
 
----Several statements in one flight: db.all({ sql, ... }, { sql, ... }), a row set each.
+---Several statements in one flight, all or none: db.all({ sql, ... }, { sql, ... }), a row set each.
 ---@param ... table
 ---@return shama.Rows ...
 function db.all(...) end

@@ -48,7 +48,7 @@
 
 ---@class shama.Manifest
 ---@field name string
----@field schema_version? integer newest migration of this service that these rules need
+---@field schema_version? integer newest migration of this service; a reload is refused when the database has another one
 ---@field needs? string[]
 ---@field reads? string[]
 ---@field publishes? string[]
@@ -56,4 +56,5 @@
 ---@field constraints? table<string, string>
 ---@field routes? shama.Route[]
 ---@field events? shama.Subscription[]
+---@field budget? table<string, integer> less than the operator's ceilings, by the names of `budget` in config/shama.lua
 ---@field schedules? { name: string, every: string, run: function }[]

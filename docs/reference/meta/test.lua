@@ -83,7 +83,7 @@ local test = {}
 ---@param service string
 function test.use(service) end
 
----From here on the spec file has a database of its own, migrated and empty, until its end.
+---From here on the spec file has a database of its own, migrated and empty, until its end. Raises in a gate spec, as `use` and `app` do.
 function test.database() end
 
 ---A statement there, as the owner of all tables; rows with every value as text.
