@@ -6,6 +6,7 @@
 #include "bind/lua_context.h"
 #include "bind/lua_protobuf.h"
 #include "codec/crypto.h"
+#include "net/pg_rows.h"
 
 #include <lauxlib.h>
 
@@ -88,16 +89,6 @@ void sh_outbox_add(lua_State *L, sh_outbox_t *o, sh_task_t *task, const char *su
     o->count++;
 }
 
-static void put_item(sh_buf_t *b, const char *text) {
-    sh_buf_put_byte(b, b->len > 1 ? ',' : '"');
-    if (b->len > 1 && b->ptr[b->len - 1] == ',') sh_buf_put_byte(b, '"');
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\') sh_buf_put_byte(b, '\\');
-        sh_buf_put_byte(b, *text);
-    }
-    sh_buf_put_byte(b, '"');
-}
-
 enum { COLUMNS = 5 };
 
 static const char *column(const sh_outbox_event_t *e, int i) {
@@ -119,7 +110,7 @@ void sh_outbox_statement(const sh_outbox_t *o, const char *schema, sh_arena_t *a
         for (int i = 0; i < COLUMNS; i++) {
             sh_buf_t b = {0};
             sh_buf_put_byte(&b, '{');
-            for (const sh_outbox_event_t *e = o->first; e; e = e->next) put_item(&b, column(e, i));
+            for (const sh_outbox_event_t *e = o->first; e; e = e->next) sh_pg_array_put(&b, sh_str_of(column(e, i)));
             sh_buf_put_byte(&b, '}');
             params[i] = sh_arena_str(arena, sh_buf_str(&b)).ptr;
             sh_buf_dispose(&b);

@@ -13,15 +13,6 @@
 
 enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192, LIST_ITEM_BYTES = 16 };
 
-static void put_array_item(sh_buf_t *out, sh_str_t item) {
-    sh_buf_put_byte(out, '"');
-    for (size_t i = 0; i < item.len; i++) {
-        if (item.ptr[i] == '"' || item.ptr[i] == '\\') sh_buf_put_byte(out, '\\');
-        sh_buf_put_byte(out, item.ptr[i]);
-    }
-    sh_buf_put_byte(out, '"');
-}
-
 static bool has_tag(lua_State *L, int index, const char *tag) {
     lua_pushstring(L, tag);
     lua_rawget(L, index);
@@ -81,12 +72,11 @@ static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int n
         items[i] = is_null ? NULL : to_param(L, top, arena, number);
         lua_settop(L, top - 1);
     }
+    sh_buf_put_byte(&out, '{');
     for (int i = 0; i < n; i++) {
-        sh_buf_put_byte(&out, i ? ',' : '{');
-        if (items[i]) put_array_item(&out, sh_str_of(items[i]));
-        else sh_buf_put_lit(&out, "NULL");
+        if (items[i]) sh_pg_array_put(&out, sh_str_of(items[i]));
+        else sh_buf_put_c(&out, i ? ",NULL" : "NULL");
     }
-    if (!n) sh_buf_put_byte(&out, '{');
     sh_buf_put_byte(&out, '}');
     const char *text = sh_arena_str(arena, sh_buf_str(&out)).ptr;
     sh_buf_dispose(&out);

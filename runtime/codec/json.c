@@ -76,6 +76,14 @@ static inline size_t utf8_sequence(const char *text, size_t left) {
 
 bool sh_utf8_is_valid(sh_str_t text) {
     for (size_t i = 0; i < text.len;) {
+        uint64_t eight;
+        if (text.len - i >= sizeof eight) { /* ASCII goes eight bytes at a time */
+            memcpy(&eight, text.ptr + i, sizeof eight);
+            if (!(eight & 0x8080808080808080u)) {
+                i += sizeof eight;
+                continue;
+            }
+        }
         if ((unsigned char)text.ptr[i] < 0x80) {
             i++;
             continue;

@@ -278,3 +278,20 @@ bool sh_pg_array_next(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out
     }
     return true;
 }
+
+void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
+    const char *p = item.ptr, *end = item.ptr + item.len;
+    sh_buf_reserve(out, item.len + 3);
+    if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
+    sh_buf_put_byte(out, '"');
+    while (p < end) { /* in runs: most items have nothing to escape */
+        const char *from = p;
+        while (p < end && *p != '"' && *p != '\\') p++;
+        sh_buf_put(out, from, (size_t)(p - from));
+        if (p < end) {
+            sh_buf_put_byte(out, '\\');
+            sh_buf_put_byte(out, *p++);
+        }
+    }
+    sh_buf_put_byte(out, '"');
+}
