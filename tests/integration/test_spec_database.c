@@ -35,7 +35,7 @@ static const char roles_spec[] =
     "  end\n"
     "  assert.is_false((pcall(db.query, 'SELECT * FROM sales.quotations')))\n"
     "end)\n"
-    "it('is where the test says', function() assert.equal(os.getenv('SPEC_PORT'), db.one('SHOW port').port) end)\n";
+    "it('is where the test says', function() assert.equal(os.getenv('SPEC_PORT'), db.one(\"SELECT current_setting('port') AS port\").port) end)\n";
 
 static const char hanging_spec[] =
     "local test = require 'shama.test'\n"

@@ -24,7 +24,7 @@ static sh_buf_t message, script;
 static FILE *quiet;
 
 static const char settings[] =
-    "return { env = \"test\", db = { url = \"\", host = \"127.0.0.1\", port = 1, name = \"shama_platform\", sslmode = \"disable\", password = \"\", pool = 1 },\n"
+    "return { env = \"test\", services = \"alpha,beta\", db = { url = \"\", host = \"127.0.0.1\", port = 1, name = \"shama_platform\", sslmode = \"disable\", password = \"\", pool = 1 },\n"
     "  alpha = { db = { user = \"alpha_role\", password = \"first\" } }, beta = { db = { user = \"beta_role\", password = \"\" } } }\n";
 
 static void write_file(const char *path, const char *text) {
