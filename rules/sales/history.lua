@@ -48,11 +48,17 @@ local function prices_of(products)
   return prices
 end
 
+-- Every 256th record takes up to 512 with it that are older than policy.decision_keep_days: forgetting keeps up with recording.
+function history.is_sweep(id) return id:sub(-2) == "00" end
+function history.forget(tx) tx:write(store.forget, policy.decision_keep_days) end
+
 -- `facts`: today and the catalogue's prices stand apart, for people; the rest of what was known is under "known".
 function history.record(tx, id, command, at, by, facts, decided, known)
   local shown = json.encode { today = facts.today, prices = prices_of(facts.products), reason = facts.reason }
-  tx:write(store.record, uuid.v7(), id, command, at, by, RULES, shown:sub(1, -2) .. ',"known":' .. known .. "}", db.json(decided.changes),
+  local record_id = uuid.v7()
+  tx:write(store.record, record_id, id, command, at, by, RULES, shown:sub(1, -2) .. ',"known":' .. known .. "}", db.json(decided.changes),
     db.json(decided.because))
+  if history.is_sweep(record_id) then history.forget(tx) end
 end
 
 return history

@@ -27,5 +27,5 @@ return {
   price_drift_limit = decimal("10"), -- per cent that the total may move by it; more needs an ADMIN
 
   decision_bytes_max = 32768,        -- what a decision went by is kept for replays up to this size; beyond it only that it was dropped
-  decision_keep_days = 730,          -- for the operator's clean-up, see docs/reference/decisions.md
+  decision_keep_days = 730,          -- older records are removed as new ones are written
 }

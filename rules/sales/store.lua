@@ -81,6 +81,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)]]
 
 store.events = "SELECT customer_id, event_stream FROM sales.quotations WHERE id = $1"
 store.exists = "SELECT id FROM sales.quotations WHERE id = $1"
+-- Oldest first by their place in the table, a bounded number at a time.
+store.forget = [[DELETE FROM sales.decisions WHERE (entity_id, id) IN
+  (SELECT entity_id, id FROM sales.decisions WHERE at < now() - make_interval(days => $1::int) LIMIT 512)]]
 store.decisions = [[SELECT id, command, at, by_user AS "by", rules_version AS rules, facts - 'known' AS facts, result, policy FROM sales.decisions
 WHERE entity_id = $1 ORDER BY id LIMIT 200]]
 

@@ -69,6 +69,8 @@ CREATE TABLE sales.decisions (
   PRIMARY KEY (entity_id, id) -- ids grow with time
 );
 
+CREATE INDEX decisions_at_idx ON sales.decisions USING brin (at); -- for retention: rows stand in the order of their time
+
 -- SOLD is for good: money, lines, customer and number stay. The one way out is the compensation SOLD -> CANCELLED.
 -- The conditions stand in WHEN, so that no function runs for what is allowed.
 CREATE FUNCTION sales.refuse_sold_change() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $$
@@ -153,5 +155,5 @@ CREATE POLICY readonly ON sales.inbox FOR SELECT TO shama_readonly USING (true);
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON sales.quotations, sales.quotation_items, sales.outbox, sales.inbox TO sales_service_role;
 GRANT SELECT, INSERT, UPDATE ON sales.quotation_numbers TO sales_service_role;
-GRANT SELECT, INSERT ON sales.decisions TO sales_service_role;
+GRANT SELECT, INSERT, DELETE ON sales.decisions TO sales_service_role; -- DELETE: retention
 GRANT SELECT ON ALL TABLES IN SCHEMA sales TO shama_readonly;
