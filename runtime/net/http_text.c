@@ -1,7 +1,8 @@
-/* Percent escapes, UTF-8, tokens, host names and reason phrases. */
+/* Percent escapes, tokens, host names and reason phrases. */
 #include "net/http_text.h"
 
 #include "base/err.h"
+#include "codec/json.h"
 #include "net/http_server.h"
 
 /* tchar of RFC 9110, 5.6.2 */
@@ -37,26 +38,6 @@ bool sh_http_is_host(sh_str_t text) {
     if (text.ptr[i] != ':' || text.len - i > 6) return false;
     for (i++; i < text.len; i++)
         if (text.ptr[i] < '0' || text.ptr[i] > '9') return false;
-    return true;
-}
-
-bool sh_http_is_utf8(sh_str_t text) {
-    const unsigned char *p = (const unsigned char *)text.ptr, *end = p + text.len;
-    while (p < end) {
-        unsigned char c = *p;
-        if (c < 0x80) {
-            p++;
-            continue;
-        }
-        int more = c >= 0xc2 && c <= 0xdf ? 1 : (c & 0xf0) == 0xe0 ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
-        if (!more || end - p <= more) return false;
-        if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) ||
-            (c == 0xf4 && p[1] > 0x8f))
-            return false;
-        for (int i = 1; i <= more; i++)
-            if ((p[i] & 0xc0) != 0x80) return false;
-        p += more + 1;
-    }
     return true;
 }
 
@@ -103,7 +84,7 @@ int sh_http_path_decode(sh_arena_t *arena, sh_str_t raw, sh_str_t *out, const ch
         }
         to[len] = 0;
         path = sh_str(to, len);
-        if (!sh_http_is_utf8(path)) return *reason = "the path is not UTF-8", SH_EINVAL;
+        if (!sh_utf8_is_valid(path)) return *reason = "the path is not UTF-8", SH_EINVAL;
     }
     if (has_dot_segment(path)) return *reason = "dot segment in the path", SH_EINVAL;
     *out = path;
@@ -124,7 +105,7 @@ int sh_http_query_decode(sh_arena_t *arena, sh_str_t text, sh_str_t *out) {
         to[len++] = (char)c;
     }
     to[len] = 0;
-    if (!sh_http_is_utf8(sh_str(to, len))) return SH_EINVAL;
+    if (!sh_utf8_is_valid(sh_str(to, len))) return SH_EINVAL;
     *out = sh_str(to, len);
     return SH_OK;
 }

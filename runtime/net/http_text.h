@@ -1,4 +1,4 @@
-/* The text of HTTP: percent escapes, UTF-8, tokens, host names, reason phrases. No state, no I/O. */
+/* The text of HTTP: percent escapes, tokens, host names, reason phrases. No state, no I/O. */
 #ifndef SH_HTTP_TEXT_H
 #define SH_HTTP_TEXT_H
 
@@ -6,8 +6,6 @@
 
 /* RFC 9110, 5.6.2. An empty slice is no token. */
 bool sh_http_is_token(sh_str_t text);
-/* Well-formed UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF (RFC 3629). */
-bool sh_http_is_utf8(sh_str_t text);
 /* uri-host [":" port], not empty, no userinfo (RFC 9110, 7.2). */
 bool sh_http_is_host(sh_str_t text);
 
