@@ -2,7 +2,7 @@
  *
  * Every message that wants an answer gets a slot; its reply subject is <inbox>.r<generation and slot>. Acks of the broker are told from
  * API replies by the slot's kind, and pulled messages by their own reply subject ($JS.ACK...), since JetStream shows
- * the original subject there. One subscription is enough for all of it, and with it one delivery thread. */
+ * the original subject there. One subscription is enough for all of it. */
 #include "net/nats_internal.h"
 
 #include <inttypes.h>
@@ -13,9 +13,8 @@ enum { IN_FLIGHT_DEFAULT = 512, IN_FLIGHT_CEILING = 65536, IN_FLIGHT_BYTES_DEFAU
 
 enum { STREAM_FULL = 10077 }; /* JSStreamStoreFailedF: "maximum bytes exceeded" and kin */
 
-static void on_letters(void *data, sh_list_t *letters);
+static const sh_nats_wire_events_t WIRE_EVENTS;
 static void on_tick(uv_timer_t *timer);
-static void on_mailbox_closed(void *data);
 
 /* --- life --- */
 
@@ -54,19 +53,13 @@ int sh_nats_open(uv_loop_t *loop, const sh_nats_opts_t *opts, sh_log_t *log, sh_
     for (uint32_t i = 0; i < nats->slot_count; i++) sh_list_link(&nats->free_slots, &nats->slots[i].link);
     status = sh_nats_streams_init(nats, opts->streams, opts->stream_count);
     if (status) goto fail_streams;
-    status = sh_mailbox_open(&nats->mailbox, loop, on_letters, nats);
-    if (status) goto fail_streams;
-    status = sh_nats_wire_create(opts, nats->inbox, &nats->mailbox, &nats->wire);
-    if (status) goto fail_wire;
     SH_ASSERT(uv_timer_init(loop, &nats->timer) == 0);
+    status = sh_nats_wire_open(loop, opts, nats->inbox, &WIRE_EVENTS, nats, &nats->wire);
+    if (status) return status; /* the wire's handles need a turn of the loop to go, and the memory goes with them */
     SH_ASSERT(uv_timer_start(&nats->timer, on_tick, SH_NATS_TICK_MS, SH_NATS_TICK_MS) == 0);
     *out = nats;
     return 0;
 
-fail_wire:
-    nats->handles_open = 1; /* the mailbox's handle needs a turn of the loop to go, and the memory goes with it */
-    sh_mailbox_close(&nats->mailbox, on_mailbox_closed, nats);
-    return status;
 fail_streams:
     sh_nats_streams_dispose(nats);
     free(nats->slots);
@@ -80,11 +73,11 @@ void sh_nats_close(sh_nats_t *nats, void (*fn)(void *data), void *data) {
     nats->close_fn = fn;
     nats->close_data = data;
     sh_nats_set_state(nats, SH_NATS_CLOSING, "closing");
-    sh_nats_wire_stop(nats->wire);
+    sh_nats_wire_close(nats->wire);
 }
 
-static void on_handle_closed(sh_nats_t *nats) {
-    if (--nats->handles_open > 0) return;
+static void on_timer_closed(uv_handle_t *handle) {
+    sh_nats_t *nats = SH_CONTAINER_OF((uv_timer_t *)handle, sh_nats_t, timer);
     void (*fn)(void *data) = nats->close_fn;
     void *data = nats->close_data;
     sh_nats_streams_dispose(nats);
@@ -92,10 +85,6 @@ static void on_handle_closed(sh_nats_t *nats) {
     free(nats);
     if (fn) fn(data);
 }
-
-static void on_timer_closed(uv_handle_t *handle) { on_handle_closed(SH_CONTAINER_OF((uv_timer_t *)handle, sh_nats_t, timer)); }
-
-static void on_mailbox_closed(void *data) { on_handle_closed(data); }
 
 void sh_nats_set_state(sh_nats_t *nats, sh_nats_state_t state, const char *status) {
     bool was_ready = nats->state == SH_NATS_READY, is_ready = state == SH_NATS_READY;
@@ -145,18 +134,22 @@ static sh_nats_request_t *request_start(sh_nats_t *nats) {
     return request;
 }
 
-/* Frees the slot, then tells the one who asked; `raw` and `reason` are lent. */
-static void request_done(sh_nats_t *nats, sh_nats_request_t *request, int status, sh_nats_raw_t *raw, const char *reason) {
-    sh_nats_request_t done = *request;
-    if (done.is_publish) {
+/* The slot is free again; behind the others, so that it rests as long as possible before its next generation. */
+static void request_end(sh_nats_t *nats, sh_nats_request_t *request) {
+    if (request->is_publish) {
         nats->in_flight--;
-        nats->in_flight_bytes -= done.bytes;
+        nats->in_flight_bytes -= request->bytes;
     }
     request->publish_fn = NULL;
     request->reply_fn = NULL;
     sh_list_unlink(&request->link);
-    /* Behind the others, so that a slot rests as long as possible before its next generation. */
     sh_list_link(&nats->free_slots, &request->link);
+}
+
+/* Frees the slot, then tells the one who asked; `raw` and `reason` are lent. */
+static void request_done(sh_nats_t *nats, sh_nats_request_t *request, int status, sh_nats_raw_t *raw, const char *reason) {
+    sh_nats_request_t done = *request;
+    request_end(nats, request);
     if (done.is_publish)
         done.publish_fn(done.data, status, reason);
     else
@@ -174,8 +167,13 @@ static void fail_waiting(sh_nats_t *nats, int status, const char *reason) {
     while (!sh_list_is_empty(&failed)) request_done(nats, sh_list_first(&failed, sh_nats_request_t, link), status, NULL, reason);
 }
 
-static size_t write_reply_subject(const sh_nats_t *nats, const sh_nats_request_t *request, char out[SH_NATS_REPLY_MAX]) {
-    return (size_t)snprintf(out, SH_NATS_REPLY_MAX, "%s.r%" PRIx64, nats->inbox, token_of(nats, request));
+static int request_send(sh_nats_t *nats, sh_nats_request_t *request, sh_str_t subject, const sh_nats_header_t *headers, uint32_t header_count,
+                        sh_str_t payload) {
+    char reply[SH_NATS_REPLY_MAX];
+    size_t reply_len = (size_t)snprintf(reply, sizeof(reply), "%s.r%" PRIx64, nats->inbox, token_of(nats, request));
+    int status = sh_nats_wire_publish(nats->wire, subject, sh_str(reply, reply_len), headers, header_count, payload);
+    if (status) request_end(nats, request);
+    return status;
 }
 
 static bool is_plain(sh_str_t text, const char *forbidden) {
@@ -194,6 +192,7 @@ int sh_nats_publish(sh_nats_t *nats, sh_str_t subject, const sh_nats_header_t *h
         if (headers[i].name.len == 0 || !is_plain(headers[i].name, ": \t") || !is_plain(headers[i].value, "")) return SH_EINVAL;
     }
     if (nats->state != SH_NATS_READY) return SH_EUNAVAILABLE;
+    if (!sh_nats_streams_take(nats, subject)) return SH_ENOTFOUND;
     if (payload.len > SH_NATS_PAYLOAD_MAX || sh_nats_room(nats) == 0) return SH_ELIMIT;
     sh_nats_request_t *request = request_start(nats);
     if (!request) return SH_ELIMIT;
@@ -203,12 +202,7 @@ int sh_nats_publish(sh_nats_t *nats, sh_str_t subject, const sh_nats_header_t *h
     request->data = data;
     nats->in_flight++;
     nats->in_flight_bytes += payload.len;
-    char reply[SH_NATS_REPLY_MAX];
-    size_t reply_len = write_reply_subject(nats, request, reply);
-    sh_nats_item_t *item = sh_nats_item_create(subject, sh_str(reply, reply_len), headers, header_count, payload);
-    item->token = token_of(nats, request);
-    sh_nats_wire_send(nats->wire, item);
-    return 0;
+    return request_send(nats, request, subject, headers, header_count, payload);
 }
 
 int sh_nats_request(sh_nats_t *nats, const char *subject, sh_str_t payload, sh_nats_reply_fn fn, void *data) {
@@ -218,33 +212,24 @@ int sh_nats_request(sh_nats_t *nats, const char *subject, sh_str_t payload, sh_n
     request->bytes = 0;
     request->reply_fn = fn;
     request->data = data;
-    char reply[SH_NATS_REPLY_MAX];
-    size_t reply_len = write_reply_subject(nats, request, reply);
-    sh_nats_item_t *item = sh_nats_item_create(sh_str_of(subject), sh_str(reply, reply_len), NULL, 0, payload);
-    item->token = token_of(nats, request);
-    sh_nats_wire_send(nats->wire, item);
-    return 0;
+    return request_send(nats, request, sh_str_of(subject), NULL, 0, payload);
 }
 
 void sh_nats_send(sh_nats_t *nats, sh_str_t subject, sh_str_t reply, sh_str_t payload) {
-    sh_nats_wire_send(nats->wire, sh_nats_item_create(subject, reply, NULL, 0, payload));
+    if (sh_nats_wire_publish(nats->wire, subject, reply, NULL, 0, payload) != 0) return; /* the broker asks, or delivers, again */
 }
 
-/* --- what the threads say --- */
+/* --- what the wire says --- */
 
 /* {"stream":"S","seq":1} or {"error":{...},...}: the server writes nothing else, so that looking for the one word is enough; only a refusal
  * is read as JSON. */
 static int publish_status(sh_nats_raw_t *raw, char *reason, size_t size) {
     sh_str_t payload = sh_nats_raw_payload(raw);
     if (sh_str_has_prefix(payload, SH_STR("{\"stream\""))) return 0;
-    if (payload.len == 0) { /* 503: nobody listens to the subject */
-        snprintf(reason, size, "no stream takes this subject");
-        return SH_ENOTFOUND;
-    }
     return sh_nats_api_error(raw, reason, size) == STREAM_FULL ? SH_ELIMIT : SH_EIO;
 }
 
-/* Somebody may have removed a stream while we were connected; the subject may as well be one that never had any, so not too often. */
+/* Nothing answers when somebody has removed a stream while we were connected; a broker may as well be slow, so not too often. */
 static void look_again(sh_nats_t *nats) {
     if (nats->state != SH_NATS_READY || uv_now(nats->loop) < nats->checked_ms + SH_NATS_LOOK_AGAIN_MS) return;
     sh_nats_set_state(nats, SH_NATS_CHECKING, "checking streams");
@@ -261,39 +246,44 @@ static void on_reply(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
     if (request->is_publish) {
         char reason[SH_NATS_REASON_MAX] = "";
         int status = publish_status(raw, reason, sizeof(reason));
-        if (status == SH_ENOTFOUND) look_again(nats);
         request_done(nats, request, status, NULL, reason);
     } else {
-        bool is_empty = sh_nats_raw_payload(raw).len == 0; /* 503: JetStream is not there (yet) */
-        request_done(nats, request, is_empty ? SH_EUNAVAILABLE : 0, is_empty ? NULL : raw, "");
+        request_done(nats, request, 0, raw, "");
     }
 }
 
-static void on_message(sh_nats_t *nats, sh_nats_letter_t *letter) {
-    sh_str_t subject = sh_nats_raw_subject(letter->raw), inbox = sh_str_of(nats->inbox);
-    if (subject.len > inbox.len + 2 && sh_str_has_prefix(subject, inbox)) {
-        sh_str_t suffix = sh_str(subject.ptr + inbox.len + 2, subject.len - inbox.len - 2);
-        if (subject.ptr[inbox.len + 1] == 'r')
-            on_reply(nats, suffix, letter->raw);
-        else
-            sh_nats_consumers_pull_status(nats, suffix, letter->raw);
+static void on_message(void *data, sh_nats_raw_t *raw) {
+    sh_nats_t *nats = data;
+    sh_str_t subject = sh_nats_raw_subject(raw), inbox = sh_str_of(nats->inbox);
+    if (subject.len <= inbox.len + 2 || !sh_str_has_prefix(subject, inbox)) {
+        sh_nats_consumers_message(nats, raw);
         return;
     }
-    sh_nats_consumers_message(nats, letter->raw);
-    letter->raw = NULL;
+    sh_str_t suffix = sh_str(subject.ptr + inbox.len + 2, subject.len - inbox.len - 2);
+    if (subject.ptr[inbox.len + 1] == 'r')
+        on_reply(nats, suffix, raw);
+    else
+        sh_nats_consumers_pull_status(nats, suffix, raw);
+    sh_nats_raw_destroy(raw);
 }
 
-static void on_up(sh_nats_t *nats) {
+static void on_read(void *data) { sh_nats_consumers_deliver(data); }
+
+static void on_up(void *data) {
+    sh_nats_t *nats = data;
+    if (nats->state == SH_NATS_CLOSING) return;
     sh_log_info(nats->log, "broker connected");
     sh_nats_set_state(nats, SH_NATS_CHECKING, "connected, checking streams");
     nats->stream_checked = 0;
     sh_nats_streams_check(nats);
 }
 
-static void on_down(sh_nats_t *nats, const char *reason) {
+static void on_down(void *data, const char *reason) {
+    sh_nats_t *nats = data;
     char status[sizeof(nats->status)];
+    if (nats->state == SH_NATS_CLOSING) return;
     snprintf(status, sizeof(status), "broker not connected: %s", reason);
-    /* A broker that stays away tries again every half second; one line tells it. */
+    /* A broker that stays away is tried again every half second; one line tells it. */
     if (strcmp(status, nats->status) != 0) sh_log_warn(nats->log, "broker not connected", SH_LOG_C("reason", reason));
     sh_nats_set_state(nats, SH_NATS_DOWN, status);
     nats->recheck_at_ms = 0;
@@ -301,49 +291,26 @@ static void on_down(sh_nats_t *nats, const char *reason) {
     fail_waiting(nats, SH_EMAYBE, "connection lost");
 }
 
-static void on_wire_closed(sh_nats_t *nats) {
+static void on_wire_closed(void *data) {
+    sh_nats_t *nats = data;
     fail_waiting(nats, SH_ECANCELED, "closing");
     sh_nats_consumers_dispose(nats);
-    sh_nats_wire_destroy(nats->wire);
-    nats->handles_open = 2;
     uv_close((uv_handle_t *)&nats->timer, on_timer_closed);
-    sh_mailbox_close(&nats->mailbox, on_mailbox_closed, nats);
 }
 
-static void on_letters(void *data, sh_list_t *letters) {
-    sh_nats_t *nats = data;
-    bool is_closed = false;
-    sh_list_each(it, tmp, letters) {
-        sh_nats_letter_t *letter = SH_CONTAINER_OF(it, sh_nats_letter_t, link);
-        sh_list_unlink(it);
-        bool is_closing = nats->state == SH_NATS_CLOSING;
-        switch (letter->kind) {
-        case SH_NATS_LETTER_UP:
-            if (!is_closing) on_up(nats);
-            break;
-        case SH_NATS_LETTER_DOWN:
-            if (!is_closing) on_down(nats, letter->reason);
-            break;
-        case SH_NATS_LETTER_MESSAGE: on_message(nats, letter); break;
-        case SH_NATS_LETTER_UNSENT: {
-            sh_nats_request_t *request = request_of(nats, letter->token);
-            if (request) request_done(nats, request, letter->status, NULL, letter->reason);
-            break;
-        }
-        case SH_NATS_LETTER_CLOSED: is_closed = true; break;
-        }
-        sh_nats_letter_destroy(letter);
-    }
-    sh_nats_consumers_deliver(nats);
-    if (is_closed) on_wire_closed(nats);
-}
+static const sh_nats_wire_events_t WIRE_EVENTS = {.up = on_up, .down = on_down, .message = on_message, .read = on_read, .closed = on_wire_closed};
 
 static void on_tick(uv_timer_t *timer) {
     sh_nats_t *nats = SH_CONTAINER_OF(timer, sh_nats_t, timer);
     uint64_t now_ms = uv_now(nats->loop);
     sh_nats_request_t *request;
-    while ((request = sh_list_first(&nats->waiting, sh_nats_request_t, link)) && request->deadline_ms <= now_ms)
+    sh_nats_wire_tick(nats->wire);
+    bool is_deaf = false;
+    while ((request = sh_list_first(&nats->waiting, sh_nats_request_t, link)) && request->deadline_ms <= now_ms) {
+        is_deaf |= request->is_publish;
         request_done(nats, request, SH_ETIMEDOUT, NULL, "no answer from the broker");
+    }
+    if (is_deaf) look_again(nats);
     if (nats->state == SH_NATS_CHECKING && nats->recheck_at_ms && nats->recheck_at_ms <= now_ms) {
         nats->recheck_at_ms = 0;
         sh_nats_streams_check(nats);

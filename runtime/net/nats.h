@@ -1,10 +1,7 @@
 /* A NATS JetStream client for one loop: publishes with the broker's ack, makes streams and durable consumers, and delivers messages in batches.
  *
- * Nothing here blocks the loop. nats.c works on threads of its own and may hold its locks while it dials or writes, so one thread
- * (net/nats_wire) makes all calls into it, and what comes back crosses in a loop/mailbox:
- *
- *     loop ── items ──▶ wire thread ──▶ nats.c ──▶ broker
- *     loop ◀─ mailbox ── delivery thread ◀── one inbox for acks, replies and pulled messages
+ * Nothing here blocks the loop: net/nats_wire runs nats.c on it, and has a thread of its own connect and close. One inbox serves for acks,
+ * replies and pulled messages.
  *
  * Life: connecting ─▶ checking (streams, then consumers) ─▶ ready ─▶ down ─▶ checking ... ; it connects for ever, and after each
  * connect streams and consumers are made or checked again, so that a broker which lost its store is filled anew.
@@ -58,7 +55,7 @@ typedef struct sh_nats_header {
 } sh_nats_header_t;
 
 /* 0: the broker has stored the message (or knew its Nats-Msg-Id already). SH_ELIMIT: the stream is full or the message too large.
- * SH_ENOTFOUND: no stream takes the subject. SH_EUNAVAILABLE: it was not sent. SH_EMAYBE, SH_ETIMEDOUT: it may have been stored.
+ * SH_EMAYBE, SH_ETIMEDOUT: it may have been stored.
  * SH_ECANCELED: closing. SH_EIO: refused for another reason. `reason` is lent, "" when there is none. Runs on the loop, exactly once. */
 typedef void (*sh_nats_publish_fn)(void *data, int status, const char *reason);
 
@@ -81,7 +78,8 @@ void sh_nats_watch_link(sh_nats_t *nats, sh_nats_watch_t *watch);
 void sh_nats_watch_unlink(sh_nats_watch_t *watch);
 
 /* Publishes to a stream; everything is copied. A header Nats-Msg-Id makes it idempotent. Fails at once, and fn never runs, with SH_ELIMIT
- * (in_flight_max, or SH_NATS_PAYLOAD_MAX), SH_EUNAVAILABLE (not ready) or SH_EINVAL (a bad subject or header). */
+ * (in_flight_max, or SH_NATS_PAYLOAD_MAX), SH_EUNAVAILABLE (not ready), SH_ENOTFOUND (no stream takes the subject) or SH_EINVAL (a bad
+ * subject or header). */
 int sh_nats_publish(sh_nats_t *nats, sh_str_t subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload,
                     sh_nats_publish_fn fn, void *data) SH_MUSTCHECK;
 uint32_t sh_nats_in_flight(const sh_nats_t *nats);

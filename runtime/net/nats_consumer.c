@@ -88,7 +88,7 @@ static void put_off(sh_nats_consumer_t *consumer, consumer_state_t state) {
     consumer->retry_at_ms = uv_now(consumer->nats->loop) + RETRY_MS;
 }
 
-/* A status line instead of a message: 100 heartbeat, 408 expired, 409 ended for another reason, 503 no such consumer. */
+/* A status line instead of a message: 100 heartbeat, 408 expired, 409 ended for another reason. */
 void sh_nats_consumers_pull_status(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
     char serial_text[24] = {0};
     if (suffix.len >= sizeof(serial_text)) return;
@@ -105,7 +105,7 @@ void sh_nats_consumers_pull_status(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw
             pull_if_due(consumer);
             return;
         }
-        bool is_gone = sh_str_eq_c(status, "503") || sh_str_eq_c(text, "Consumer Deleted");
+        bool is_gone = sh_str_eq_c(text, "Consumer Deleted");
         sh_log_warn(nats->log, "pull ended by the broker", SH_LOG_C("consumer", consumer->durable), SH_LOG_STR("status", status),
                     SH_LOG_STR("reason", text));
         put_off(consumer, is_gone ? CONSUMER_WAITING : CONSUMER_PULLING);
@@ -228,7 +228,7 @@ void sh_nats_consumers_tick(sh_nats_t *nats, uint64_t now_ms) {
         } else if (consumer->pull_serial && now_ms > consumer->heard_ms + SILENCE_MS_MAX) {
             sh_log_warn(nats->log, "pull without heartbeat, asking again", SH_LOG_C("consumer", consumer->durable));
             consumer->pull_serial = 0;
-            pull_if_due(consumer);
+            create_durable(consumer); /* somebody may have removed it */
         }
     }
 }
@@ -380,7 +380,7 @@ int64_t sh_nats_msg_time_ms(const sh_nats_msg_t *msg) { return msg->time_ms; }
 
 int sh_nats_msg_create(const char *subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload, uint32_t deliveries,
                        int64_t time_ms, sh_nats_msg_t **out) {
-    sh_nats_raw_t *raw = sh_nats_raw_create(subject, headers, header_count, payload);
+    sh_nats_raw_t *raw = sh_nats_raw_create(subject, NULL, headers, header_count, payload);
     if (!raw) return SH_EINVAL;
     sh_nats_msg_t *msg = sh_alloc(sizeof(*msg));
     *msg = (sh_nats_msg_t){.raw = raw, .deliveries = deliveries, .time_ms = time_ms};

@@ -7,7 +7,7 @@
 #include "net/nats.h"
 #include "net/nats_wire.h"
 
-enum { SH_NATS_RECHECK_MS = 2000, SH_NATS_LOOK_AGAIN_MS = 10000, SH_NATS_TICK_MS = 100, SH_NATS_API_SLOTS = 64, SH_NATS_REPLY_MAX = 64 };
+enum { SH_NATS_RECHECK_MS = 2000, SH_NATS_LOOK_AGAIN_MS = 2000, SH_NATS_TICK_MS = 100, SH_NATS_API_SLOTS = 64, SH_NATS_REPLY_MAX = 64 };
 
 typedef enum sh_nats_state {
     SH_NATS_CONNECTING, /* never connected */
@@ -41,10 +41,8 @@ typedef struct sh_nats_stream_copy {
 struct sh_nats {
     uv_loop_t *loop;
     sh_log_t *log;
-    sh_mailbox_t mailbox;
     sh_nats_wire_t *wire;
     uv_timer_t timer;
-    uint32_t handles_open;
     sh_nats_state_t state;
     char status[320];
     char inbox[SH_NATS_INBOX_LEN + 1];
@@ -74,6 +72,8 @@ void sh_nats_streams_check(sh_nats_t *nats);
 /* Copies; SH_EINVAL. */
 int sh_nats_streams_init(sh_nats_t *nats, const sh_nats_stream_t *streams, uint32_t count) SH_MUSTCHECK;
 void sh_nats_streams_dispose(sh_nats_t *nats);
+/* Is the subject one that a stream of ours keeps? */
+bool sh_nats_streams_take(const sh_nats_t *nats, sh_str_t subject);
 /* Is it an error answer of the JetStream API? Writes "description (code)" and returns its err_code, 0 when it is none. */
 int sh_nats_api_error(sh_nats_raw_t *raw, char *text, size_t size);
 

@@ -170,7 +170,7 @@ static void on_info(void *data, int status, sh_nats_raw_t *raw) {
     char text[SH_NATS_REASON_MAX] = "";
     if (nats->state != SH_NATS_CHECKING) return;
     if (status) {
-        put_off(nats, status == SH_EUNAVAILABLE ? "JetStream does not answer (is it enabled at the broker?)" : sh_err_text(status));
+        put_off(nats, status == SH_ETIMEDOUT ? "JetStream does not answer (is it enabled at the broker?)" : sh_err_text(status));
         return;
     }
     sh_arena_t arena;
@@ -224,4 +224,33 @@ void sh_nats_streams_dispose(sh_nats_t *nats) {
         free(nats->streams[i].name);
     }
     nats->stream_count = 0;
+}
+
+/* --- subjects --- */
+
+static sh_str_t take_token(sh_str_t *rest) {
+    const char *dot = memchr(rest->ptr, '.', rest->len);
+    size_t len = dot ? (size_t)(dot - rest->ptr) : rest->len;
+    sh_str_t token = sh_str(rest->ptr, len);
+    size_t skip = dot ? len + 1 : len;
+    *rest = sh_str(rest->ptr + skip, rest->len - skip);
+    return token;
+}
+
+/* `*` is one token, `>` at the end one or more. */
+static bool does_match(sh_str_t pattern, sh_str_t subject) {
+    while (pattern.len && subject.len) {
+        sh_str_t wanted = take_token(&pattern), token = take_token(&subject);
+        if (sh_str_eq_c(wanted, ">")) return true;
+        if (!sh_str_eq_c(wanted, "*") && !sh_str_eq(wanted, token)) return false;
+    }
+    return pattern.len == 0 && subject.len == 0;
+}
+
+bool sh_nats_streams_take(const sh_nats_t *nats, sh_str_t subject) {
+    for (uint32_t i = 0; i < nats->stream_count; i++) {
+        for (char **pattern = nats->streams[i].subjects; *pattern; pattern++)
+            if (does_match(sh_str_of(*pattern), subject)) return true;
+    }
+    return false;
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "base/time.h"
-#include "net/nats.h"
+#include "net/nats_internal.h"
 #include "support/nats.h"
 
 enum { WAIT_MS = 10000, MESSAGES_MAX = 4096 };
@@ -178,9 +178,9 @@ static void test_refusals(void **state) {
     assert_int_equal(publish(f, "quotation.*", "a", "1"), SH_EINVAL);
     assert_int_equal(publish(f, "quotation.x\r\nPUB y", "a", "1"), SH_EINVAL);
     assert_int_equal(publish(f, "quotation.x", "a\r\nEvil: 1", "1"), SH_EINVAL);
-    assert_int_equal(publish(f, "nobody.listens", "a", "1"), 0);
-    assert_true(run_until(f, &f->failed, 1));
-    assert_int_equal(f->last_status, SH_ENOTFOUND);
+    assert_int_equal(publish(f, "nobody.listens", "a", "1"), SH_ENOTFOUND);
+    assert_int_equal(publish(f, "quotation", "a", "1"), SH_ENOTFOUND);
+    assert_int_equal(publish(f, "quotation.x.y", "a", "1"), SH_ENOTFOUND);
     char *large = sh_calloc(1, SH_NATS_PAYLOAD_MAX + 1);
     assert_int_equal(sh_nats_publish(f->nats, SH_STR("quotation.x"), NULL, 0, sh_str(large, SH_NATS_PAYLOAD_MAX + 1), on_published, f), SH_ELIMIT);
     free(large);
@@ -259,6 +259,7 @@ static void test_broker_killed_and_back(void **state) {
     consume(f, 8, 0);
     assert_int_equal(publish(f, "quotation.approved", "a", "1"), 0);
     assert_true(run_until(f, &f->received, 1));
+    run_for(f, 200); /* the ack arrives */
     sh_test_nats_kill(&f->server, SIGKILL);
     assert_int_equal(publish(f, "quotation.approved", "b", "2"), 0); /* not known yet that it is down */
     assert_true(run_until(f, &f->failed, 1));
@@ -286,6 +287,33 @@ static void test_broker_comes_late(void **state) {
     assert_true(run_until_ready(f, true));
     assert_int_equal(publish(f, "quotation.approved", "a", "1"), 0);
     assert_true(run_until(f, &f->received, 1));
+}
+
+static void on_deleted(void *data, int status, sh_nats_raw_t *raw) {
+    fixture_t *f = data;
+    (void)raw;
+    assert_int_equal(status, 0);
+    f->acked++;
+}
+
+/* What somebody removes while we are connected is made again, and events go on. */
+static void test_removed_stream_and_consumer_come_back(void **state) {
+    fixture_t *f = *state;
+    open_nats(f, STREAMS, 2);
+    consume(f, 8, 0);
+    assert_true(run_until_ready(f, true));
+    assert_int_equal(publish(f, "quotation.approved", "a", "1"), 0);
+    assert_true(run_until(f, &f->received, 1));
+    int acked = f->acked;
+    assert_int_equal(sh_nats_request(f->nats, "$JS.API.STREAM.DELETE.SHAMA_EVENTS", SH_STR_NULL, on_deleted, f), 0);
+    assert_true(run_until(f, &f->acked, acked + 1));
+    assert_int_equal(publish(f, "quotation.approved", "b", "2"), 0); /* nobody answers */
+    assert_true(run_until(f, &f->failed, 1));
+    assert_int_equal(f->last_status, SH_ETIMEDOUT);
+    assert_true(run_until_ready(f, true));
+    assert_int_equal(publish(f, "quotation.approved", "b", "2"), 0);
+    assert_true(run_until(f, &f->received, 2));
+    assert_string_equal(f->last_payload, "2");
 }
 
 static void test_frozen_broker_times_out(void **state) {
@@ -416,6 +444,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_in_progress_holds_redelivery, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broker_killed_and_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broker_comes_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_removed_stream_and_consumer_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_frozen_broker_times_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflicting_and_full_stream, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tls_and_password, setup, teardown),

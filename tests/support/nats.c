@@ -77,7 +77,9 @@ int sh_test_nats_start(sh_test_nats_t *server, const char *const *extra) {
 void sh_test_nats_kill(sh_test_nats_t *server, int signal_number) {
     if (server->pid <= 0) return;
     kill(server->pid, signal_number);
-    if (signal_number != SIGSTOP && signal_number != SIGCONT) {
+    if (signal_number == SIGSTOP) {
+        while (waitpid(server->pid, NULL, WUNTRACED) < 0 && errno == EINTR) continue; /* all its threads stand still */
+    } else if (signal_number != SIGCONT) {
         while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR) continue;
         server->pid = 0;
     }

@@ -16,7 +16,7 @@ typedef struct sh_test_nats {
 int sh_test_nats_start(sh_test_nats_t *server, const char *const *extra);
 /* Starts it again on the same port and store, after a kill. */
 int sh_test_nats_restart(sh_test_nats_t *server, const char *const *extra);
-void sh_test_nats_kill(sh_test_nats_t *server, int signal_number); /* and waits for its end */
+void sh_test_nats_kill(sh_test_nats_t *server, int signal_number); /* and waits for its end, or until it stands still */
 /* Kills it, if it runs, and removes the folder. */
 void sh_test_nats_stop(sh_test_nats_t *server);
 
