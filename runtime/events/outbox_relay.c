@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "codec/crypto.h"
 #include "codec/json.h"
 
 #include <errno.h>
@@ -371,18 +372,13 @@ static void on_published(void *data, int status, const char *reason) {
     publish_rows(relay);
 }
 
-static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
-
 /* bytea in its hex form: \x0a1b (PostgreSQL manual, 8.4.1). */
 static int decode_bytea(sh_str_t text, sh_buf_t *out) {
-    if (text.len < 2 || text.len % 2 || text.ptr[0] != '\\' || text.ptr[1] != 'x') return SH_EINVAL;
-    char *at = sh_buf_reserve(out, text.len / 2);
-    for (size_t i = 2; i < text.len; i += 2) {
-        int high = hex_digit(text.ptr[i]), low = hex_digit(text.ptr[i + 1]);
-        if (high < 0 || low < 0) return SH_EINVAL;
-        at[out->len++] = (char)(high << 4 | low);
-    }
-    return 0;
+    if (!sh_str_has_prefix(text, SH_STR("\\x"))) return SH_EINVAL;
+    sh_str_t digits = sh_str(text.ptr + 2, text.len - 2);
+    int status = sh_hex_decode(digits, (uint8_t *)sh_buf_reserve(out, digits.len / 2));
+    if (status == 0) out->len += digits.len / 2;
+    return status;
 }
 
 /* The stored headers, and the event's id as Nats-Msg-Id. Values live in `arena` and in the row. */

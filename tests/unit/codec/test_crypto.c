@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <ctype.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "codec/crypto.h"
@@ -94,6 +96,24 @@ static void hex_is_strict(void **state) {
     assert_int_equal(sh_hex_decode(SH_STR("0"), out), SH_EINVAL);
     assert_int_equal(sh_hex_decode(SH_STR("0g"), out), SH_EINVAL);
     assert_int_equal(sh_hex_decode(SH_STR("0x"), out), SH_EINVAL);
+    for (int c = 1; c < 256; c++) {
+        char text[2] = {'0', (char)c};
+        assert_int_equal(sh_hex_decode(sh_str(text, 2), out) == SH_OK, c < 128 && isxdigit(c));
+    }
+    uint8_t bytes[256], back[256];
+    char text[512], expected[513];
+    for (int i = 0; i < 256; i++) {
+        bytes[i] = (uint8_t)i;
+        snprintf(expected + 2 * i, 3, "%02x", i);
+    }
+    for (size_t first = 0; first < 8; first++) { /* any length, at any address */
+        for (size_t len = 0; len + first <= sizeof bytes; len++) {
+            sh_hex_encode(bytes + first, len, text);
+            assert_memory_equal(text, expected + 2 * first, 2 * len);
+        }
+        assert_int_equal(sh_hex_decode(sh_str(text, 2 * (sizeof bytes - first)), back), SH_OK);
+        assert_memory_equal(back, bytes + first, sizeof bytes - first);
+    }
 }
 
 static void comparisons(void **state) {
