@@ -48,9 +48,47 @@ static const unsigned char must_escape[256] = {
     [0 ... 31] = 1, ['"'] = 1, ['\\'] = 1, [0x7f] = 1,
 };
 
+#define EACH_BYTE(c) (0x0101010101010101u * (c))
+
+/* Is one of the eight bytes no plain ASCII: below 0x20, '"', '\\', 0x7f or above? Bytes are compared by subtraction: it borrows into the
+ * high bit of a byte that is smaller, and what it does to the bytes behind that one no longer matters. */
+static inline bool has_special(uint64_t eight) {
+    uint64_t quote = eight ^ EACH_BYTE('"'), backslash = eight ^ EACH_BYTE('\\');
+    uint64_t below = (eight - EACH_BYTE(0x20)) | (quote - EACH_BYTE(1)) | (backslash - EACH_BYTE(1));
+    return ((below | eight | (eight + EACH_BYTE(1))) & EACH_BYTE(0x80)) != 0;
+}
+
+/* Fewer than eight bytes, in any order and some of them twice, with blanks beside them: enough to ask has_special(). */
+static inline uint64_t few_bytes(const char *p, size_t len) {
+    if (len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, p, 4);
+        memcpy(&last, p + len - 4, 4);
+        return (uint64_t)last << 32 | first;
+    }
+    return (EACH_BYTE(' ') & ~(uint64_t)0xffffff) | (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[len / 2] << 8 |
+           (unsigned char)p[len - 1];
+}
+
+bool sh_buf_put_json_plain(sh_buf_t *b, sh_str_t s) {
+    size_t i = 0;
+    uint64_t eight;
+    for (; i + 8 <= s.len; i += 8) {
+        memcpy(&eight, s.ptr + i, 8);
+        if (has_special(eight)) return false;
+    }
+    if (i < s.len && has_special(few_bytes(s.ptr + i, s.len - i))) return false;
+    char *out = sh_buf_reserve(b, s.len + 2);
+    *out++ = '"';
+    if (s.len) memcpy(out, s.ptr, s.len);
+    out[s.len] = '"';
+    b->len += s.len + 2;
+    return true;
+}
+
 void sh_buf_put_json(sh_buf_t *b, sh_str_t s) {
     static const char hex[] = "0123456789abcdef";
-    if (!s.len) return sh_buf_put_lit(b, "\"\"");
+    if (sh_buf_put_json_plain(b, s)) return;
     char *out = sh_buf_reserve(b, s.len + 2);
     const char *p = s.ptr, *end = s.ptr + s.len;
     *out++ = '"';

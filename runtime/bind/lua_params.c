@@ -85,17 +85,14 @@ static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int n
 
 static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int number) {
     char error[ERROR_TEXT_MAX];
-    sh_buf_t out = {0};
+    sh_buf_t *out = sh_lua_json_scratch(L);
     lua_pushliteral(L, "value");
     lua_rawget(L, index); /* no metamethods: they would run inside of C */
-    int rc = sh_lua_json_write(L, -1, &out, error, sizeof error);
-    const char *text = rc ? NULL : sh_arena_str(arena, sh_buf_str(&out)).ptr;
-    size_t bytes = out.len;
-    sh_buf_dispose(&out);
+    int rc = sh_lua_json_write(L, -1, out, error, sizeof error);
     lua_pop(L, 1);
     if (rc) luaL_error(L, "parameter $%d: %s", number, error);
-    charge(L, bytes);
-    return text;
+    charge(L, out->len);
+    return sh_arena_str(arena, sh_buf_str(out)).ptr;
 }
 
 static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena, int number) {

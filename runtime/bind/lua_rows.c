@@ -127,11 +127,17 @@ void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row
 
 /* ---- metamethods */
 
+/* &row_key, &rows_key or NULL. The key is an address of ours that no other userdata begins with; asking the metatable costs four calls more,
+ * at every column. */
+static const char *key_of(lua_State *L, int index) {
+    const handle_t *h = lua_touserdata(L, index);
+    if (!h || lua_objlen(L, index) != sizeof *h) return NULL; /* a light userdata has no length */
+    return h->key == &row_key || h->key == &rows_key ? h->key : NULL;
+}
+
 static handle_t *check(lua_State *L, int index, const char *key, const char *what) {
     handle_t *h = lua_touserdata(L, index);
-    /* The key is an address of ours that no other userdata begins with; asking the metatable costs four calls more, at every column. */
-    bool ok = lua_type(L, index) == LUA_TUSERDATA && lua_objlen(L, index) == sizeof *h && h->key == key;
-    if (!ok) luaL_error(L, "a %s was expected", what);
+    if (key_of(L, index) != key) luaL_error(L, "a %s was expected", what);
     if (!h->rows) luaL_error(L, "a %s was used after its request ended", what);
     if (h->task != sh_task_owner(L)) luaL_error(L, "a %s was used by another request than its own", what);
     return h;
@@ -296,18 +302,13 @@ static int write_extra(lua_State *L, int index, handle_t *h, sh_buf_t *out, char
 }
 
 const char *sh_lua_rows_write(lua_State *L, int index, sh_buf_t *out, char *error, size_t error_size, int depth, int *rc) {
+    const char *key = key_of(L, index);
     handle_t *h = lua_touserdata(L, index);
-    if (!lua_getmetatable(L, index)) return "this object cannot be written as JSON";
-    push_metatable(L, &row_key);
-    bool is_row = lua_rawequal(L, -1, -2);
-    push_metatable(L, &rows_key);
-    bool is_rows = lua_rawequal(L, -1, -3);
-    lua_pop(L, 3);
-    if (!is_row && !is_rows) return "this object cannot be written as JSON";
+    if (!key) return "this object cannot be written as JSON";
     if (!h->rows) return "a row set was used after its request ended";
     if (h->task != sh_task_owner(L)) return "a row set was used by another request than its own";
     *rc = SH_OK;
-    if (is_rows) sh_pg_rows_write_all(h->rows, out);
+    if (key == &rows_key) sh_pg_rows_write_all(h->rows, out);
     else if (h->has_extra) *rc = write_extra(L, index, h, out, error, error_size, depth);
     else sh_pg_rows_write_row(h->rows, h->row, false, out);
     return NULL;

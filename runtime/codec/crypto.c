@@ -146,11 +146,18 @@ int sh_base64url_decode(sh_str_t text, uint8_t *out, size_t *out_len) {
 }
 
 void sh_hex_encode(const void *bytes, size_t len, char *out) {
-    static const char digits[] = "0123456789abcdef";
     const uint8_t *in = bytes;
-    for (size_t i = 0; i < len; i++) {
-        *out++ = digits[in[i] >> 4];
-        *out++ = digits[in[i] & 15];
+    size_t i = 0;
+    for (; i + 4 <= len; i += 4) { /* four bytes are eight digits, all in one word */
+        uint64_t digits = 0;
+        for (int k = 0; k < 4; k++) digits |= (uint64_t)(in[i + k] >> 4 | (in[i + k] & 15) << 8) << (16 * k);
+        uint64_t letters = (digits + 0x0606060606060606u) >> 4 & 0x0101010101010101u; /* 10 and above */
+        digits += 0x3030303030303030u + letters * ('a' - '0' - 10);
+        for (int k = 0; k < 8; k++) *out++ = (char)(digits >> (8 * k));
+    }
+    for (; i < len; i++) {
+        *out++ = "0123456789abcdef"[in[i] >> 4];
+        *out++ = "0123456789abcdef"[in[i] & 15];
     }
 }
 
