@@ -2,9 +2,9 @@
 local payloads = {}
 
 local function line_items(items)
-  local list = {}
+  local list = { nil, nil, nil, nil } -- room for the usual few: a table that grows is dear
   for i, item in ipairs(items) do
-    local price = tostring(item.unit_price_snapshot or item.unit_price)
+    local price = (item.unit_price_snapshot or item.unit_price):to_string()
     list[i] = {
       product_id = item.product_id,
       quantity = item.quantity,
@@ -18,7 +18,7 @@ end
 
 -- What most of them share. `quotation` is the quotation as it is after the change.
 local function base(quotation, now_ms)
-  local total = tostring(quotation.total_amount)
+  local total = quotation.total_amount:to_string()
   return {
     quotation_id = quotation.id,
     total_amount = tonumber(total),
@@ -28,6 +28,7 @@ local function base(quotation, now_ms)
     number = quotation.number,
     version = quotation.version,
     currency = quotation.currency,
+    line_items = nil, created_by = nil, submitted_by = nil, approved_by = nil, valid_until = nil, -- places for what the events add
   }
 end
 

@@ -43,20 +43,15 @@ local LOCKED = { "item_count", "authorized_at" } -- with HEADER: what a decision
 for _, name in ipairs(HEADER) do LOCKED[#LOCKED + 1] = name end
 local CATALOGUE = { "current_price", "cost", "tax_category", "active" }
 local LINE = { "id", "product_id", "product_name", "quantity", "unit_price", "unit_price_snapshot", "discount_percent", "tax_rate", "line_total" }
+local CUSTOMER = { "id", "name", "status" }
+local NEW_LINE = { "id", "product_id", "product_name", "quantity", "unit_price", "discount_percent", "tax_rate", "line_total" }
+local FROZEN_LINE = { "id", "unit_price_snapshot", "line_total" }
 
-local function answer(state)
-  local items = {}
-  for i, item in ipairs(state.items) do items[i] = rows.shown(item, LINE) end
-  local body = rows.shown(state, HEADER)
-  body.items = items
-  return body
-end
+local SHAPE = {}
+for i, name in ipairs(HEADER) do SHAPE[i] = name end
+SHAPE[#SHAPE + 1] = { "items", LINE }
 
-local function column(items, name)
-  local values = {}
-  for i = 1, #items do values[i] = items[i][name] end
-  return values
-end
+local function answer(state) return json.shaped(state, SHAPE) end
 
 -- The quotation under lock with its lines, and the products of the lines as the catalogue has them now.
 local function fetch(tx, req)
@@ -74,6 +69,12 @@ local function fetch(tx, req)
   end
   state.items = items
   return state, products
+end
+
+local function product_ids(items)
+  local ids = {}
+  for i = 1, #items do ids[i] = items[i].product_id end
+  return ids
 end
 
 local function products_of(found, into)
@@ -153,23 +154,23 @@ end
 
 local function write_items(tx, id, items)
   for _, item in ipairs(items) do item.id = item.id or uuid.v7() end
-  tx:write(store.insert_items, id, column(items, "id"), column(items, "product_id"), column(items, "product_name"), column(items, "quantity"),
-    column(items, "unit_price"), column(items, "discount_percent"), column(items, "tax_rate"), column(items, "line_total"))
+  tx:write(store.insert_items, id, db.columns(items, NEW_LINE))
 end
 
 -- One transaction for a new quotation: `terms` are what its sender may say.
 local function make(tx, req, terms)
-  local customers, found = tx:all({ store.customer, terms.customer_id }, { store.products, column(terms.items, "product_id") })
+  local customers, found = tx:all({ store.customer, terms.customer_id }, { store.products, product_ids(terms.items) })
   local facts = {
-    today = clock.today(), default_valid_until = clock.date(policy.validity_days), customer = customers[1] and rows.pick(customers[1], { "id",
-      "name", "status" }),
+    today = clock.today(), default_valid_until = clock.date(policy.validity_days), customer = customers:tables(CUSTOMER)[1],
     products = products_of(found),
   }
   terms.name, terms.user = "create", req.user
   local decided, known = history.decide(nil, terms, facts)
   local now, user = clock.now(), req.user.id
-  local state = {
+  local state = { -- with a place for each column that apply() sets: a table that grows is dear
     id = terms.id, customer_id = terms.customer_id, notes = terms.notes, version = 0, revision = 1, created_at = now, created_by = user,
+    updated_at = nil, items = nil, customer_name = nil, status = nil, currency = nil, valid_until = nil, discount_percent = nil, subtotal = nil,
+    discount_total = nil, tax_total = nil, total_amount = nil, rounding = nil, item_count = nil,
   }
   apply(state, decided, now)
   history.record(tx, state.id, "create", now, user, facts, decided, known)
@@ -181,7 +182,7 @@ local function make(tx, req, terms)
   return state
 end
 
-local function created(state) return http.created(answer(state), "/api/v1/quotations/" .. state.id) end
+local function created(state) return http.created(answer(state), "/api/v1/quotations/" .. state.id, { etag = state.version }) end
 
 function quotations.create(req)
   local body = req.body
@@ -213,7 +214,7 @@ local function edit(req, change)
   return db.tx(function(tx)
     local state, products = fetch(tx, req)
     local command = change(state)
-    if command.items then products_of(tx:query(store.products, column(command.items, "product_id")), products) end
+    if command.items then products_of(tx:query(store.products, product_ids(command.items)), products) end
     command.name, command.user = "edit", req.user
     local facts = { today = clock.today(), products = products }
     local decided, known = history.decide(state, command, facts)
@@ -324,8 +325,7 @@ end
 
 function quotations.approve(req)
   return step(req, { name = "approve" }, function(tx, state, decided, now)
-    local items = state.items
-    tx:write(store.freeze_items, state.id, column(items, "id"), column(items, "unit_price_snapshot"), column(items, "line_total"))
+    tx:write(store.freeze_items, state.id, db.columns(state.items, FROZEN_LINE))
     tx:write(store.sell, state.id, state.version, state.subtotal, state.discount_total, state.tax_total, state.total_amount, now,
       history.entry(decided.event, now, req.user.id))
     state.sold_at = now

@@ -52,36 +52,58 @@ static const unsigned char must_escape[256] = {
 
 /* Is one of the eight bytes no plain ASCII: below 0x20, '"', '\\', 0x7f or above? Bytes are compared by subtraction: it borrows into the
  * high bit of a byte that is smaller, and what it does to the bytes behind that one no longer matters. */
-static inline bool has_special(uint64_t eight) {
+static inline uint64_t special_of(uint64_t eight) {
     uint64_t quote = eight ^ EACH_BYTE('"'), backslash = eight ^ EACH_BYTE('\\');
     uint64_t below = (eight - EACH_BYTE(0x20)) | (quote - EACH_BYTE(1)) | (backslash - EACH_BYTE(1));
-    return ((below | eight | (eight + EACH_BYTE(1))) & EACH_BYTE(0x80)) != 0;
+    return (below | eight | (eight + EACH_BYTE(1))) & EACH_BYTE(0x80);
 }
 
-/* Fewer than eight bytes, in any order and some of them twice, with blanks beside them: enough to ask has_special(). */
-static inline uint64_t few_bytes(const char *p, size_t len) {
+/* The same for sixteen; as signed bytes, those from 0x80 on are below 0x20 too. */
+typedef int8_t sixteen_t __attribute__((vector_size(16)));
+typedef uint64_t halves_t __attribute__((vector_size(16)));
+
+static inline uint64_t copy_sixteen(char *out, const char *from) {
+    sixteen_t s;
+    memcpy(&s, from, sizeof s);
+    memcpy(out, &s, sizeof s);
+    halves_t special = (halves_t)((s < 0x20) | (s == '"') | (s == '\\') | (s == 0x7f));
+    return special[0] | special[1];
+}
+
+static inline uint64_t copy_eight(char *out, const char *from) {
+    uint64_t eight;
+    memcpy(&eight, from, sizeof eight);
+    memcpy(out, &eight, sizeof eight);
+    return special_of(eight);
+}
+
+/* Copies while it looks; the last bytes of a longer text overlap with those before them. Not 0: one is special. */
+static inline uint64_t copy_plain(char *out, const char *from, size_t len) {
+    uint64_t special = 0;
+    if (len >= 16) {
+        for (size_t i = 0; i + 16 < len && !special; i += 16) special = copy_sixteen(out + i, from + i);
+        return special | copy_sixteen(out + len - 16, from + len - 16);
+    }
+    if (len >= 8) return copy_eight(out, from) | copy_eight(out + len - 8, from + len - 8);
     if (len >= 4) {
         uint32_t first, last;
-        memcpy(&first, p, 4);
-        memcpy(&last, p + len - 4, 4);
-        return (uint64_t)last << 32 | first;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + len - 4, 4);
+        memcpy(out, &first, 4);
+        memcpy(out + len - 4, &last, 4);
+        return special_of((uint64_t)last << 32 | first);
     }
-    return (EACH_BYTE(' ') & ~(uint64_t)0xffffff) | (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[len / 2] << 8 |
-           (unsigned char)p[len - 1];
+    for (size_t i = 0; i < len; i++) {
+        out[i] = from[i];
+        special |= must_escape[(unsigned char)from[i]] | (unsigned char)from[i] >> 7;
+    }
+    return special;
 }
 
 bool sh_buf_put_json_plain(sh_buf_t *b, sh_str_t s) {
-    size_t i = 0;
-    uint64_t eight;
-    for (; i + 8 <= s.len; i += 8) {
-        memcpy(&eight, s.ptr + i, 8);
-        if (has_special(eight)) return false;
-    }
-    if (i < s.len && has_special(few_bytes(s.ptr + i, s.len - i))) return false;
     char *out = sh_buf_reserve(b, s.len + 2);
-    *out++ = '"';
-    if (s.len) memcpy(out, s.ptr, s.len);
-    out[s.len] = '"';
+    if (copy_plain(out + 1, s.ptr, s.len)) return false;
+    out[0] = out[s.len + 1] = '"';
     b->len += s.len + 2;
     return true;
 }
