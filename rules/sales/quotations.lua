@@ -62,8 +62,8 @@ local function fetch(tx, req)
   for i, now in ipairs(lines:tables(CATALOGUE)) do
     local item = items[i]
     if now.current_price then
-      products[item.product_id] = {
-        name = item.product_name, price = now.current_price, cost = now.cost, tax_category = now.tax_category, active = now.active,
+      products[item.product_id] = { -- a line that is already quoted has its name
+        price = now.current_price, cost = now.cost, tax_category = now.tax_category, active = now.active,
       }
     end
   end

@@ -167,21 +167,22 @@ static int write_shape(lua_State *L, int index, int shape, writer_t *w, int dept
     luaL_checkstack(L, 8, "json");
     sh_buf_put_byte(w->out, '{');
     for (int i = 1; i <= n && !rc; i++) {
-        int inner = 0;
+        int inner = 0, value = top + 1;
+        sh_str_t name;
         if (i > 1) sh_buf_put_byte(w->out, ',');
         lua_rawgeti(L, shape, i);
-        if (lua_istable(L, top + 1)) {
+        name.ptr = lua_tolstring(L, value, &name.len); /* of a number, too: it is a copy that becomes a text */
+        if (!name.ptr && lua_istable(L, value)) {
             inner = top + 2;
+            value = top + 3;
             lua_rawgeti(L, top + 1, 2);
             lua_rawgeti(L, top + 1, 1);
+            name.ptr = lua_tolstring(L, value, &name.len);
         }
-        sh_str_t name = SH_STR_NULL;
-        if (lua_type(L, -1) == LUA_TSTRING) name.ptr = lua_tolstring(L, -1, &name.len);
         if (!name.ptr || (inner && !lua_istable(L, inner))) return refuse(w, "a shape is a list of names, and of { name, shape }");
         write_key(w, name);
         lua_rawget(L, index);
         enter(w, name.ptr, 0);
-        int value = lua_gettop(L);
         rc = inner && !lua_isnil(L, value) ? write_shapes(L, value, inner, w, depth + 1) : write_value(L, value, w, depth + 1);
         w->place_count--;
         lua_settop(L, top);

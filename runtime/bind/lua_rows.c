@@ -229,21 +229,30 @@ static int rows_tables(lua_State *L) {
     handle_t *h = check(L, 1, &rows_key, "row set");
     const sh_pg_rows_t *rows = h->rows;
     uint32_t columns[TABLE_COLUMNS_MAX], count = rows->column_count;
+    bool has_names = !lua_isnoneornil(L, 2);
     lua_settop(L, 2);
-    if (!lua_isnil(L, 2)) {
+    if (has_names) {
         if (sh_vm_melt(L, 2)) lua_replace(L, 2);
         luaL_checktype(L, 2, LUA_TTABLE);
         count = (uint32_t)lua_objlen(L, 2);
     }
     if (count > TABLE_COLUMNS_MAX) return luaL_error(L, "rows:tables takes at most %d columns", TABLE_COLUMNS_MAX);
-    for (uint32_t i = 0; i < count; i++) columns[i] = lua_isnil(L, 2) ? i : column_of(L, rows, 2, (int)i + 1);
+    if (!has_names) { /* made once, not for each row */
+        lua_createtable(L, (int)count, 0);
+        lua_replace(L, 2);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        columns[i] = has_names ? column_of(L, rows, 2, (int)i + 1) : i;
+        if (has_names) continue;
+        lua_pushstring(L, rows->columns[i].name);
+        lua_rawseti(L, 2, (int)i + 1);
+    }
     lua_createtable(L, (int)rows->row_count, 0);
     for (uint32_t row = 0; row < rows->row_count; row++) {
         lua_createtable(L, 0, (int)count);
         for (uint32_t i = 0; i < count; i++) {
             if (sh_pg_rows_is_null(rows, row, columns[i])) continue;
-            if (lua_isnil(L, 2)) lua_pushstring(L, rows->columns[columns[i]].name);
-            else lua_rawgeti(L, 2, (int)i + 1);
+            lua_rawgeti(L, 2, (int)i + 1);
             sh_lua_rows_push_value(L, rows, row, columns[i]);
             lua_rawset(L, -3);
         }

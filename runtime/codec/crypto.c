@@ -145,20 +145,17 @@ int sh_base64url_decode(sh_str_t text, uint8_t *out, size_t *out_len) {
     return SH_OK;
 }
 
+#define ROW(digit) \
+    digit "0" digit "1" digit "2" digit "3" digit "4" digit "5" digit "6" digit "7" digit "8" digit "9" digit "a" digit "b" digit "c" digit "d" \
+          digit "e" digit "f"
+
+/* Both digits of a byte at once. */
+static const char hex_pairs[] = ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7") ROW("8") ROW("9") ROW("a") ROW("b")
+    ROW("c") ROW("d") ROW("e") ROW("f");
+
 void sh_hex_encode(const void *bytes, size_t len, char *out) {
     const uint8_t *in = bytes;
-    size_t i = 0;
-    for (; i + 4 <= len; i += 4) { /* four bytes are eight digits, all in one word */
-        uint64_t digits = 0;
-        for (int k = 0; k < 4; k++) digits |= (uint64_t)(in[i + k] >> 4 | (in[i + k] & 15) << 8) << (16 * k);
-        uint64_t letters = (digits + 0x0606060606060606u) >> 4 & 0x0101010101010101u; /* 10 and above */
-        digits += 0x3030303030303030u + letters * ('a' - '0' - 10);
-        for (int k = 0; k < 8; k++) *out++ = (char)(digits >> (8 * k));
-    }
-    for (; i < len; i++) {
-        *out++ = "0123456789abcdef"[in[i] >> 4];
-        *out++ = "0123456789abcdef"[in[i] & 15];
-    }
+    for (size_t i = 0; i < len; i++) memcpy(out + 2 * i, hex_pairs + (size_t)in[i] * 2, 2);
 }
 
 static int hex_value(char c) {

@@ -56,27 +56,25 @@ int sh_decimal_parse(sh_str_t text, sh_decimal_t *out) {
 
 sh_decimal_t sh_decimal_of_i64(int64_t n) { return (sh_decimal_t){n, 0}; }
 
-/* Writes the last `count` digits of n before `at`, or as many as there are when `count` is 0; returns where they begin. */
-static char *digits_before(char *at, uint64_t n, int count) {
-    for (int i = 0; count ? i < count : n > 0 || i == 0; i++, n /= 10) *--at = (char)('0' + n % 10);
+/* Writes the digits of n before `at`, with a point before the last `scale` of them and at least one before that; returns where they begin. */
+static inline char *digits_before(char *at, uint64_t n, int scale) {
+    for (int i = 0; i < scale; i++, n /= 10) *--at = (char)('0' + n % 10);
+    if (scale) *--at = '.';
+    do *--at = (char)('0' + n % 10);
+    while (n /= 10);
     return at;
 }
 
 size_t sh_decimal_format(sh_decimal_t d, char out[SH_DECIMAL_TEXT_MAX]) {
-    enum { PART_DIGITS = 18 };
     char text[SH_DECIMAL_TEXT_MAX], *end = text + sizeof text, *at = end;
-    wide_t units = magnitude(d.units), unit = (wide_t)powers[d.scale];
-    bool is_small = units <= UINT64_MAX; /* dividing 64 bits is an instruction, 128 a function */
-    wide_t whole = is_small ? (uint64_t)units / (uint64_t)unit : units / unit;
-    if (d.scale) {
-        at = digits_before(at, (uint64_t)(units - whole * unit), d.scale);
-        *--at = '.';
+    wide_t units = magnitude(d.units);
+    int scale = d.scale;
+    while (units > UINT64_MAX) { /* dividing 64 bits is an instruction, 128 a function */
+        *--at = (char)('0' + (int)(units % 10));
+        units /= 10;
+        if (scale && --scale == 0) *--at = '.';
     }
-    if (!is_small && whole > UINT64_MAX) {
-        at = digits_before(at, (uint64_t)(whole % 1000000000000000000u), PART_DIGITS);
-        whole /= 1000000000000000000u;
-    }
-    at = digits_before(at, (uint64_t)whole, 0);
+    at = digits_before(at, (uint64_t)units, scale);
     if (d.units < 0) *--at = '-';
     memcpy(out, at, (size_t)(end - at));
     return (size_t)(end - at);
