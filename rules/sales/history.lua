@@ -11,6 +11,7 @@ local quotation = require "sales.quotation"
 local store = require "sales.store"
 
 local RULES = config.get("rules.version"):sub(1, 12) -- of the rules that this module is part of; enough to tell one from another
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 local history = {}
 
@@ -19,7 +20,7 @@ function history.entry(event, at, by) return db.json { { event = event, ts = at,
 
 -- The policy, and the values that are read from it from now on.
 local function watch()
-  local read = { tax_rates = nil, rounding = nil, currency = nil, validity_days = nil } -- places for the usual ones
+  local read = { tax_rates = LATER, rounding = LATER, currency = LATER, validity_days = LATER } -- the usual ones
   return setmetatable({}, { __index = function(_, name)
     local value = policy[name]
     read[name] = value
@@ -28,7 +29,7 @@ local function watch()
 end
 
 local function line_totals(items)
-  local totals = json.array { nil, nil, nil, nil } -- room for the usual few lines: a table that grows is dear
+  local totals = json.array { nil, nil, nil, nil } -- room for the usual few lines
   for i, item in ipairs(items or {}) do totals[i] = item.line_total end
   return totals
 end

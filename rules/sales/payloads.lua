@@ -1,8 +1,10 @@
 -- The events of quotations as config/proto/quotation.proto has them.
 local payloads = {}
 
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
+
 local function line_items(items)
-  local list = { nil, nil, nil, nil } -- room for the usual few: a table that grows is dear
+  local list = { nil, nil, nil, nil } -- room for the usual few
   for i, item in ipairs(items) do
     local price = (item.unit_price_snapshot or item.unit_price):to_string()
     list[i] = {
@@ -28,7 +30,7 @@ local function base(quotation, now_ms)
     number = quotation.number,
     version = quotation.version,
     currency = quotation.currency,
-    line_items = nil, created_by = nil, submitted_by = nil, approved_by = nil, valid_until = nil, -- places for what the events add
+    line_items = LATER, created_by = LATER, submitted_by = LATER, approved_by = LATER, valid_until = LATER,
   }
 end
 

@@ -11,6 +11,7 @@ local refusal = require "shama.refusal"
 local pricing = require "sales.pricing"
 
 local ZERO = decimal("0.00")
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 -- An edge that is not here does not exist.
 local life = machine "quotation" {
@@ -45,7 +46,7 @@ local function percent(value) return value and value:round(2, "half_up") or ZERO
 
 -- The lines as they are to be: each with name, price, tax rate. A line that is already quoted keeps its price; a new one takes the catalogue's.
 local function quote_lines(wanted, products, policy)
-  local lines, errors = { nil, nil, nil, nil }, nil -- room for the usual few: a table that grows is dear
+  local lines, errors = { nil, nil, nil, nil }, nil -- room for the usual few
   local tax_rates = policy.tax_rates
   for i, line in ipairs(wanted) do
     local product = products[line.product_id]
@@ -65,7 +66,7 @@ local function quote_lines(wanted, products, policy)
         unit_price = line.unit_price or product.price,
         price = line.unit_price or product.price,
         tax_rate = line.tax_rate or rate,
-        line_total = nil, -- its place; price_lines() sets it
+        line_total = LATER,
       }
     end
   end
@@ -84,7 +85,7 @@ local function price_lines(lines, discount_percent, rounding)
     tax_total = amounts.tax_total,
     total_amount = amounts.total_amount,
     item_count = #lines,
-    status = nil, customer_name = nil, currency = nil, valid_until = nil, discount_percent = nil, rounding = nil, -- places for what callers add
+    status = LATER, customer_name = LATER, currency = LATER, valid_until = LATER, discount_percent = LATER, rounding = LATER,
   }
 end
 
@@ -210,7 +211,7 @@ local function approve(quotation, command, facts, policy)
     lines[i] = {
       id = line.id, product_id = line.product_id, product_name = line.product_name, quantity = line.quantity,
         discount_percent = line.discount_percent,
-      unit_price = line.unit_price, unit_price_snapshot = price, price = price, tax_rate = line.tax_rate, line_total = nil,
+      unit_price = line.unit_price, unit_price_snapshot = price, price = price, tax_rate = line.tax_rate, line_total = LATER,
     }
   end
   local changes, refused = price_lines(lines, quotation.discount_percent, pricing.rounding_of(quotation.rounding))

@@ -18,6 +18,7 @@ local store = require "sales.store"
 local draw_quotation = require "sales.templates.quotation"
 
 local NULL = json.null
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 local quotations = {}
 
@@ -164,13 +165,13 @@ local function make(tx, req, terms)
     today = clock.today(), default_valid_until = clock.date(policy.validity_days), customer = customers:tables(CUSTOMER)[1],
     products = products_of(found),
   }
-  terms.name, terms.user = "create", req.user
+  terms.name = "create"
   local decided, known = history.decide(nil, terms, facts)
   local now, user = clock.now(), req.user.id
-  local state = { -- with a place for each column that apply() sets: a table that grows is dear
+  local state = {
     id = terms.id, customer_id = terms.customer_id, notes = terms.notes, version = 0, revision = 1, created_at = now, created_by = user,
-    updated_at = nil, items = nil, customer_name = nil, status = nil, currency = nil, valid_until = nil, discount_percent = nil, subtotal = nil,
-    discount_total = nil, tax_total = nil, total_amount = nil, rounding = nil, item_count = nil,
+    updated_at = LATER, items = LATER, customer_name = LATER, status = LATER, currency = LATER, valid_until = LATER, discount_percent = LATER,
+    subtotal = LATER, discount_total = LATER, tax_total = LATER, total_amount = LATER, rounding = LATER, item_count = LATER,
   }
   apply(state, decided, now)
   history.record(tx, state.id, "create", now, user, facts, decided, known)
@@ -189,7 +190,7 @@ function quotations.create(req)
   return created(db.tx(function(tx)
     return make(tx, req, {
       id = uuid.v7(), customer_id = body.customer_id, items = body.items, currency = body.currency, valid_until = rows.present(body.valid_until),
-      notes = rows.present(body.notes), discount_percent = body.discount_percent,
+      notes = rows.present(body.notes), discount_percent = body.discount_percent, user = req.user, name = LATER,
     })
   end))
 end
@@ -204,7 +205,7 @@ function quotations.clone(req)
     end
     return make(tx, req, {
       id = uuid.v7(), customer_id = source.customer_id, items = items, currency = source.currency, notes = source.notes,
-      discount_percent = source.discount_percent,
+      discount_percent = source.discount_percent, user = req.user,
     })
   end))
 end

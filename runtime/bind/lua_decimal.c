@@ -33,13 +33,18 @@ static sh_decimal_t load(const void *from) {
     return (sh_decimal_t){(__int128)((unsigned __int128)s->high << 64 | s->low), s->scale};
 }
 
-/* Pushes a decimal whose metatable is at `metatable`. */
-static void push(lua_State *L, sh_decimal_t d, int metatable) {
+/* Pushes a decimal without its metatable. */
+static void push_bare(lua_State *L, sh_decimal_t d) {
     stored_t *s = lua_newuserdata(L, sizeof *s);
     s->key = &decimal_key;
     s->low = (uint64_t)d.units;
     s->high = (uint64_t)((unsigned __int128)d.units >> 64);
     s->scale = d.scale;
+}
+
+/* Pushes a decimal whose metatable is at `metatable`. */
+static void push(lua_State *L, sh_decimal_t d, int metatable) {
+    push_bare(L, d);
     lua_pushvalue(L, metatable);
     lua_setmetatable(L, -2);
 }
@@ -301,7 +306,7 @@ int sh_lua_decimal_open(lua_State *L, void *data) {
 }
 
 void sh_lua_decimal_push(lua_State *L, sh_decimal_t d) {
+    push_bare(L, d);
     push_metatable(L);
-    push(L, d, lua_gettop(L));
-    lua_remove(L, -2);
+    lua_setmetatable(L, -2);
 }

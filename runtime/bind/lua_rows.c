@@ -83,13 +83,10 @@ static void push_array(lua_State *L, const sh_pg_rows_t *rows, sh_str_t text, sh
     sh_buf_dispose(&scratch);
 }
 
-void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
+/* One that is not NULL. */
+static void push_present(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
     int64_t integer;
     sh_decimal_t decimal;
-    if (sh_pg_rows_is_null(rows, row, column)) {
-        lua_pushnil(L);
-        return;
-    }
     sh_str_t s = sh_pg_rows_text(rows, row, column);
     switch (rows->columns[column].kind) {
     case SH_PG_BOOL: lua_pushboolean(L, s.ptr[0] == 't'); return;
@@ -123,6 +120,11 @@ void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row
     default: break;
     }
     lua_pushlstring(L, s.ptr, s.len);
+}
+
+void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
+    if (sh_pg_rows_is_null(rows, row, column)) lua_pushnil(L);
+    else push_present(L, rows, row, column);
 }
 
 /* ---- metamethods */
@@ -211,13 +213,14 @@ static int rows_each(lua_State *L) {
     return 3;
 }
 
-/* The column of names[i]; raises for one that the rows do not have. */
-static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int i) {
+/* The column of names[i]; raises for one that the rows do not have. `guess` is where it stands when names and columns have one order. */
+static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int i, uint32_t guess) {
     sh_str_t name;
     lua_rawgeti(L, names, i);
     if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "rows:tables takes a list of column names");
     name.ptr = lua_tolstring(L, -1, &name.len);
-    int column = sh_pg_rows_column(rows, name);
+    bool is_guessed = guess < rows->column_count && strcmp(rows->columns[guess].name, name.ptr) == 0;
+    int column = is_guessed ? (int)guess : sh_pg_rows_column(rows, name);
     if (column < 0) luaL_error(L, "the rows have no column \"%s\"", name.ptr);
     lua_pop(L, 1);
     return (uint32_t)column;
@@ -242,7 +245,7 @@ static int rows_tables(lua_State *L) {
         lua_replace(L, 2);
     }
     for (uint32_t i = 0; i < count; i++) {
-        columns[i] = has_names ? column_of(L, rows, 2, (int)i + 1) : i;
+        columns[i] = has_names ? column_of(L, rows, 2, (int)i + 1, i ? columns[i - 1] + 1 : 0) : i;
         if (has_names) continue;
         lua_pushstring(L, rows->columns[i].name);
         lua_rawseti(L, 2, (int)i + 1);
@@ -253,7 +256,7 @@ static int rows_tables(lua_State *L) {
         for (uint32_t i = 0; i < count; i++) {
             if (sh_pg_rows_is_null(rows, row, columns[i])) continue;
             lua_rawgeti(L, 2, (int)i + 1);
-            sh_lua_rows_push_value(L, rows, row, columns[i]);
+            push_present(L, rows, row, columns[i]);
             lua_rawset(L, -3);
         }
         lua_rawseti(L, 3, (int)row + 1);
