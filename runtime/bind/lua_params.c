@@ -67,25 +67,24 @@ static const char *array_text(lua_State *L, const char *const *items, int n, sh_
     return sh_arena_str(arena, sh_buf_str(out)).ptr;
 }
 
-/* The text of a list's item, on top of the stack. */
-static const char *item_param(lua_State *L, sh_arena_t *arena, int number) {
-    int top = lua_gettop(L);
-    bool is_frozen = lua_isuserdata(L, top) && sh_vm_melt(L, top);
-    if (is_frozen || (lua_istable(L, top) && !has_tag(L, top, "__json"))) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
-    charge(L, LIST_ITEM_BYTES);
-    return to_param(L, top, arena, number);
+/* The text of a list's item at `index`, the top of the stack. */
+static const char *item_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+    int type = lua_type(L, index);
+    bool is_list = type == LUA_TTABLE ? !has_tag(L, index, "__json") : type == LUA_TUSERDATA && sh_vm_melt(L, index);
+    if (is_list) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
+    return to_param(L, index, arena, number);
 }
 
 /* A list becomes an SQL array; false and json.null in it are NULL. Texts first, in the arena: what raises leaves nothing behind. */
 static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int number) {
     int n = (int)lua_objlen(L, index), top = lua_gettop(L);
     luaL_checkstack(L, 4, "parameters");
+    charge(L, (size_t)n * LIST_ITEM_BYTES);
     const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
     for (int i = 0; i < n; i++) {
         lua_rawgeti(L, index, i + 1);
-        bool is_null = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
-        items[i] = item_param(L, arena, number);
-        if (is_null) items[i] = NULL;
+        bool is_null = lua_isboolean(L, top + 1) && !lua_toboolean(L, top + 1);
+        items[i] = is_null ? NULL : item_param(L, top + 1, arena, number);
         lua_settop(L, top);
     }
     return array_text(L, items, n, arena);
@@ -109,12 +108,13 @@ static int column_params(lua_State *L, int index, sh_arena_t *arena, int number,
     if (count > room) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
     const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
     for (int column = 0; column < count; column++) {
+        charge(L, (size_t)n * LIST_ITEM_BYTES);
         for (int i = 0; i < n; i++) {
             lua_rawgeti(L, list, i + 1);
-            if (!lua_istable(L, -1)) luaL_error(L, "parameter $%d: db.columns takes a list of tables", number);
+            if (!lua_istable(L, names + 1)) luaL_error(L, "parameter $%d: db.columns takes a list of tables", number);
             lua_rawgeti(L, names, column + 1);
-            lua_rawget(L, -2);
-            items[i] = item_param(L, arena, number + column);
+            lua_rawget(L, names + 1);
+            items[i] = item_param(L, names + 2, arena, number + column);
             lua_settop(L, names);
         }
         params[column] = array_text(L, items, n, arena);
