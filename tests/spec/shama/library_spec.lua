@@ -178,6 +178,7 @@ describe("shama.http", function()
   it("makes answers", function()
     assert.same({ __answer = true, status = 201, body = { version = 1 }, headers = { Location = "/x", ETag = "\"1\"" } },
       http.created({ version = 1 }, "/x"))
+    assert.equal("\"2\"", http.created(json.shaped({ version = 1 }, { "version" }), "/x", { etag = 2 }).headers.ETag)
     assert.same({ ETag = "\"4\"" }, http.ok({}, { etag = 4 }).headers)
     assert.equal(204, http.no_content().status)
     assert.equal("inline; filename=\"a_b.pdf\"", http.bytes("application/pdf", "x", "a\"b.pdf").headers["Content-Disposition"])
