@@ -11,6 +11,7 @@ local quotation = require "sales.quotation"
 local store = require "sales.store"
 
 local RULES = config.get("rules.version"):sub(1, 12) -- of the rules that this module is part of; enough to tell one from another
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 local history = {}
 
@@ -19,7 +20,7 @@ function history.entry(event, at, by) return db.json { { event = event, ts = at,
 
 -- The policy, and the values that are read from it from now on.
 local function watch()
-  local read = {}
+  local read = { tax_rates = LATER, rounding = LATER, currency = LATER, validity_days = LATER } -- the usual ones
   return setmetatable({}, { __index = function(_, name)
     local value = policy[name]
     read[name] = value
@@ -28,18 +29,16 @@ local function watch()
 end
 
 local function line_totals(items)
-  local totals = json.array {}
+  local totals = json.array { nil, nil, nil, nil } -- room for the usual few lines
   for i, item in ipairs(items or {}) do totals[i] = item.line_total end
   return totals
 end
 
--- Asks the decider; raises what it refuses. Second comes what it went by, as text for record().
+-- Asks the decider; raises what it refuses. Second comes what it went by, for record().
 function history.decide(state, command, facts)
   local watched, read = watch()
   local decided = refusal.check(quotation.decide(state, command, facts, watched))
-  local known = json.encode { state = state, command = command, facts = facts, policy = read, line_totals = line_totals(decided.items) }
-  if #known > policy.decision_bytes_max then known = json.encode { dropped_bytes = #known } end
-  return decided, known
+  return decided, { state = state, command = command, facts = facts, policy = read, line_totals = line_totals(decided.items) }
 end
 
 local function prices_of(products)
@@ -52,12 +51,13 @@ end
 function history.is_sweep(id) return id:sub(-2) == "00" end
 function history.forget(tx) tx:write(store.forget, policy.decision_keep_days) end
 
--- `facts`: today and the catalogue's prices stand apart, for people; the rest of what was known is under "known".
+-- `facts`: today and the catalogue's prices stand apart, for people; the rest of what was known is under "known". It is written here and now:
+-- before the caller applies what was decided.
 function history.record(tx, id, command, at, by, facts, decided, known)
-  local shown = json.encode { today = facts.today, prices = prices_of(facts.products), reason = facts.reason }
   local record_id = uuid.v7()
-  tx:write(store.record, record_id, id, command, at, by, RULES, shown:sub(1, -2) .. ',"known":' .. known .. "}", db.json(decided.changes),
-    db.json(decided.because))
+  tx:write(store.record, record_id, id, command, at, by, RULES, db.json {
+    today = facts.today, prices = prices_of(facts.products), reason = facts.reason, known = json.at_most(known, policy.decision_bytes_max),
+  }, db.json(decided.changes), db.json(decided.because))
   if history.is_sweep(record_id) then history.forget(tx) end
 end
 

@@ -1,10 +1,12 @@
 -- The events of quotations as config/proto/quotation.proto has them.
 local payloads = {}
 
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
+
 local function line_items(items)
-  local list = {}
+  local list = { nil, nil, nil, nil } -- room for the usual few
   for i, item in ipairs(items) do
-    local price = tostring(item.unit_price_snapshot or item.unit_price)
+    local price = (item.unit_price_snapshot or item.unit_price):to_string()
     list[i] = {
       product_id = item.product_id,
       quantity = item.quantity,
@@ -18,7 +20,7 @@ end
 
 -- What most of them share. `quotation` is the quotation as it is after the change.
 local function base(quotation, now_ms)
-  local total = tostring(quotation.total_amount)
+  local total = quotation.total_amount:to_string()
   return {
     quotation_id = quotation.id,
     total_amount = tonumber(total),
@@ -28,6 +30,7 @@ local function base(quotation, now_ms)
     number = quotation.number,
     version = quotation.version,
     currency = quotation.currency,
+    line_items = LATER, created_by = LATER, submitted_by = LATER, approved_by = LATER, valid_until = LATER,
   }
 end
 

@@ -21,7 +21,8 @@ local function tax_of(lines, line_totals, net, discount, rounding)
   local method, per_line = rounding.method, rounding.per == "line"
   local has_discount = not discount:is_zero()
   local tax, running, given = ZERO, ZERO, ZERO
-  local bases, rates, order = {}, {}, {}
+  local bases, rates, order -- by rate, when tax is rounded once per rate
+  if not per_line then bases, rates, order = {}, {}, {} end
   for i = 1, #lines do
     local rate, base = lines[i].tax_rate, line_totals[i]
     if has_discount then
@@ -40,6 +41,7 @@ local function tax_of(lines, line_totals, net, discount, rounding)
       bases[key] = bases[key] + base
     end
   end
+  if per_line then return tax end
   for _, key in ipairs(order) do tax = tax + per_cent(bases[key], rates[key], method) end
   return tax
 end
@@ -48,7 +50,7 @@ end
 -- line_totals[i] for each line.
 function pricing.price(lines, discount_percent, rounding)
   local method = rounding.method
-  local subtotal, net, line_totals = ZERO, ZERO, {}
+  local subtotal, net, line_totals = ZERO, ZERO, { nil, nil, nil, nil } -- room for the usual few: a table that grows is dear
   for i = 1, #lines do
     local line = lines[i]
     local gross = line.price * line.quantity

@@ -11,6 +11,7 @@ local refusal = require "shama.refusal"
 local pricing = require "sales.pricing"
 
 local ZERO = decimal("0.00")
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 -- An edge that is not here does not exist.
 local life = machine "quotation" {
@@ -45,16 +46,18 @@ local function percent(value) return value and value:round(2, "half_up") or ZERO
 
 -- The lines as they are to be: each with name, price, tax rate. A line that is already quoted keeps its price; a new one takes the catalogue's.
 local function quote_lines(wanted, products, policy)
-  local lines, errors = {}, {}
+  local lines, errors = { nil, nil, nil, nil }, nil -- room for the usual few
+  local tax_rates = policy.tax_rates
   for i, line in ipairs(wanted) do
     local product = products[line.product_id]
-    local rate = product and policy.tax_rates[product.tax_category]
+    local rate = product and tax_rates[product.tax_category]
     if not product or not product.active then
+      errors = errors or {}
       errors[#errors + 1] = { pointer = "/items/" .. i - 1 .. "/product_id", code = product and "PRODUCT_INACTIVE" or "UNKNOWN_PRODUCT" }
     elseif not rate then
       return nil, refusal("UNKNOWN_TAX_CATEGORY", { category = product.tax_category })
     else
-      lines[#lines + 1] = {
+      lines[i] = {
         id = line.id,
         product_id = line.product_id,
         product_name = line.product_name or product.name,
@@ -63,10 +66,11 @@ local function quote_lines(wanted, products, policy)
         unit_price = line.unit_price or product.price,
         price = line.unit_price or product.price,
         tax_rate = line.tax_rate or rate,
+        line_total = LATER,
       }
     end
   end
-  if errors[1] then return nil, refusal(errors[1].code, { errors = errors }) end
+  if errors then return nil, refusal(errors[1].code, { errors = errors }) end
   return lines
 end
 
@@ -81,6 +85,7 @@ local function price_lines(lines, discount_percent, rounding)
     tax_total = amounts.tax_total,
     total_amount = amounts.total_amount,
     item_count = #lines,
+    status = LATER, customer_name = LATER, currency = LATER, valid_until = LATER, discount_percent = LATER, rounding = LATER,
   }
 end
 
@@ -199,14 +204,14 @@ end
 local function approve(quotation, command, facts, policy)
   if quotation.superseded_by then return nil, refusal("QUOTATION_SUPERSEDED") end
   if is_expired(quotation, facts) then return nil, refusal("QUOTATION_EXPIRED", { valid_until = quotation.valid_until }) end
-  local lines = {}
+  local lines = { nil, nil, nil, nil }
   for i, line in ipairs(quotation.items) do
     local price, refused = frozen_price(line, facts, policy)
     if not price then return nil, refused end
     lines[i] = {
       id = line.id, product_id = line.product_id, product_name = line.product_name, quantity = line.quantity,
         discount_percent = line.discount_percent,
-      unit_price = line.unit_price, unit_price_snapshot = price, price = price, tax_rate = line.tax_rate,
+      unit_price = line.unit_price, unit_price_snapshot = price, price = price, tax_rate = line.tax_rate, line_total = LATER,
     }
   end
   local changes, refused = price_lines(lines, quotation.discount_percent, pricing.rounding_of(quotation.rounding))

@@ -18,6 +18,7 @@ local store = require "sales.store"
 local draw_quotation = require "sales.templates.quotation"
 
 local NULL = json.null
+local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 local quotations = {}
 
@@ -43,20 +44,15 @@ local LOCKED = { "item_count", "authorized_at" } -- with HEADER: what a decision
 for _, name in ipairs(HEADER) do LOCKED[#LOCKED + 1] = name end
 local CATALOGUE = { "current_price", "cost", "tax_category", "active" }
 local LINE = { "id", "product_id", "product_name", "quantity", "unit_price", "unit_price_snapshot", "discount_percent", "tax_rate", "line_total" }
+local CUSTOMER = { "id", "name", "status" }
+local NEW_LINE = { "id", "product_id", "product_name", "quantity", "unit_price", "discount_percent", "tax_rate", "line_total" }
+local FROZEN_LINE = { "id", "unit_price_snapshot", "line_total" }
 
-local function answer(state)
-  local items = {}
-  for i, item in ipairs(state.items) do items[i] = rows.shown(item, LINE) end
-  local body = rows.shown(state, HEADER)
-  body.items = items
-  return body
-end
+local SHAPE = {}
+for i, name in ipairs(HEADER) do SHAPE[i] = name end
+SHAPE[#SHAPE + 1] = { "items", LINE }
 
-local function column(items, name)
-  local values = {}
-  for i = 1, #items do values[i] = items[i][name] end
-  return values
-end
+local function answer(state) return json.shaped(state, SHAPE) end
 
 -- The quotation under lock with its lines, and the products of the lines as the catalogue has them now.
 local function fetch(tx, req)
@@ -67,13 +63,19 @@ local function fetch(tx, req)
   for i, now in ipairs(lines:tables(CATALOGUE)) do
     local item = items[i]
     if now.current_price then
-      products[item.product_id] = {
-        name = item.product_name, price = now.current_price, cost = now.cost, tax_category = now.tax_category, active = now.active,
+      products[item.product_id] = { -- a line that is already quoted has its name
+        price = now.current_price, cost = now.cost, tax_category = now.tax_category, active = now.active,
       }
     end
   end
   state.items = items
   return state, products
+end
+
+local function product_ids(items)
+  local ids = {}
+  for i = 1, #items do ids[i] = items[i].product_id end
+  return ids
 end
 
 local function products_of(found, into)
@@ -153,23 +155,23 @@ end
 
 local function write_items(tx, id, items)
   for _, item in ipairs(items) do item.id = item.id or uuid.v7() end
-  tx:write(store.insert_items, id, column(items, "id"), column(items, "product_id"), column(items, "product_name"), column(items, "quantity"),
-    column(items, "unit_price"), column(items, "discount_percent"), column(items, "tax_rate"), column(items, "line_total"))
+  tx:write(store.insert_items, id, db.columns(items, NEW_LINE))
 end
 
 -- One transaction for a new quotation: `terms` are what its sender may say.
 local function make(tx, req, terms)
-  local customers, found = tx:all({ store.customer, terms.customer_id }, { store.products, column(terms.items, "product_id") })
+  local customers, found = tx:all({ store.customer, terms.customer_id }, { store.products, product_ids(terms.items) })
   local facts = {
-    today = clock.today(), default_valid_until = clock.date(policy.validity_days), customer = customers[1] and rows.pick(customers[1], { "id",
-      "name", "status" }),
+    today = clock.today(), default_valid_until = clock.date(policy.validity_days), customer = customers:tables(CUSTOMER)[1],
     products = products_of(found),
   }
-  terms.name, terms.user = "create", req.user
+  terms.name = "create"
   local decided, known = history.decide(nil, terms, facts)
   local now, user = clock.now(), req.user.id
   local state = {
     id = terms.id, customer_id = terms.customer_id, notes = terms.notes, version = 0, revision = 1, created_at = now, created_by = user,
+    updated_at = LATER, items = LATER, customer_name = LATER, status = LATER, currency = LATER, valid_until = LATER, discount_percent = LATER,
+    subtotal = LATER, discount_total = LATER, tax_total = LATER, total_amount = LATER, rounding = LATER, item_count = LATER,
   }
   apply(state, decided, now)
   history.record(tx, state.id, "create", now, user, facts, decided, known)
@@ -181,14 +183,14 @@ local function make(tx, req, terms)
   return state
 end
 
-local function created(state) return http.created(answer(state), "/api/v1/quotations/" .. state.id) end
+local function created(state) return http.created(answer(state), "/api/v1/quotations/" .. state.id, { etag = state.version }) end
 
 function quotations.create(req)
   local body = req.body
   return created(db.tx(function(tx)
     return make(tx, req, {
       id = uuid.v7(), customer_id = body.customer_id, items = body.items, currency = body.currency, valid_until = rows.present(body.valid_until),
-      notes = rows.present(body.notes), discount_percent = body.discount_percent,
+      notes = rows.present(body.notes), discount_percent = body.discount_percent, user = req.user, name = LATER,
     })
   end))
 end
@@ -203,7 +205,7 @@ function quotations.clone(req)
     end
     return make(tx, req, {
       id = uuid.v7(), customer_id = source.customer_id, items = items, currency = source.currency, notes = source.notes,
-      discount_percent = source.discount_percent,
+      discount_percent = source.discount_percent, user = req.user,
     })
   end))
 end
@@ -213,7 +215,7 @@ local function edit(req, change)
   return db.tx(function(tx)
     local state, products = fetch(tx, req)
     local command = change(state)
-    if command.items then products_of(tx:query(store.products, column(command.items, "product_id")), products) end
+    if command.items then products_of(tx:query(store.products, product_ids(command.items)), products) end
     command.name, command.user = "edit", req.user
     local facts = { today = clock.today(), products = products }
     local decided, known = history.decide(state, command, facts)
@@ -324,8 +326,7 @@ end
 
 function quotations.approve(req)
   return step(req, { name = "approve" }, function(tx, state, decided, now)
-    local items = state.items
-    tx:write(store.freeze_items, state.id, column(items, "id"), column(items, "unit_price_snapshot"), column(items, "line_total"))
+    tx:write(store.freeze_items, state.id, db.columns(state.items, FROZEN_LINE))
     tx:write(store.sell, state.id, state.version, state.subtotal, state.discount_total, state.tax_total, state.total_amount, now,
       history.entry(decided.event, now, req.user.id))
     state.sold_at = now

@@ -12,7 +12,7 @@ function rows.pick(from, names)
   return to
 end
 
--- As it goes out: every member is there, null when it is empty.
+-- As it goes out: every member is there, null when it is empty. For answers that a rule still adds to; json.shaped makes no copy.
 function rows.shown(from, names)
   local to = {}
   for i = 1, #names do

@@ -48,9 +48,69 @@ static const unsigned char must_escape[256] = {
     [0 ... 31] = 1, ['"'] = 1, ['\\'] = 1, [0x7f] = 1,
 };
 
+#define EACH_BYTE(c) (0x0101010101010101u * (c))
+
+/* Is one of the eight bytes no plain ASCII: below 0x20, '"', '\\', 0x7f or above? Bytes are compared by subtraction: it borrows into the
+ * high bit of a byte that is smaller, and what it does to the bytes behind that one no longer matters. */
+static inline uint64_t special_of(uint64_t eight) {
+    uint64_t quote = eight ^ EACH_BYTE('"'), backslash = eight ^ EACH_BYTE('\\');
+    uint64_t below = (eight - EACH_BYTE(0x20)) | (quote - EACH_BYTE(1)) | (backslash - EACH_BYTE(1));
+    return (below | eight | (eight + EACH_BYTE(1))) & EACH_BYTE(0x80);
+}
+
+/* The same for sixteen; as signed bytes, those from 0x80 on are below 0x20 too. */
+typedef int8_t sixteen_t __attribute__((vector_size(16)));
+typedef uint64_t halves_t __attribute__((vector_size(16)));
+
+static inline uint64_t copy_sixteen(char *out, const char *from) {
+    sixteen_t s;
+    memcpy(&s, from, sizeof s);
+    memcpy(out, &s, sizeof s);
+    halves_t special = (halves_t)((s < 0x20) | (s == '"') | (s == '\\') | (s == 0x7f));
+    return special[0] | special[1];
+}
+
+static inline uint64_t copy_eight(char *out, const char *from) {
+    uint64_t eight;
+    memcpy(&eight, from, sizeof eight);
+    memcpy(out, &eight, sizeof eight);
+    return special_of(eight);
+}
+
+/* Copies while it looks; the last bytes of a longer text overlap with those before them. Not 0: one is special. */
+static inline uint64_t copy_plain(char *out, const char *from, size_t len) {
+    uint64_t special = 0;
+    if (len >= 16) {
+        for (size_t i = 0; i + 16 < len && !special; i += 16) special = copy_sixteen(out + i, from + i);
+        return special | copy_sixteen(out + len - 16, from + len - 16);
+    }
+    if (len >= 8) return copy_eight(out, from) | copy_eight(out + len - 8, from + len - 8);
+    if (len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, from, 4);
+        memcpy(&last, from + len - 4, 4);
+        memcpy(out, &first, 4);
+        memcpy(out + len - 4, &last, 4);
+        return special_of((uint64_t)last << 32 | first);
+    }
+    for (size_t i = 0; i < len; i++) {
+        out[i] = from[i];
+        special |= must_escape[(unsigned char)from[i]] | (unsigned char)from[i] >> 7;
+    }
+    return special;
+}
+
+bool sh_buf_put_json_plain(sh_buf_t *b, sh_str_t s) {
+    char *out = sh_buf_reserve(b, s.len + 2);
+    if (copy_plain(out + 1, s.ptr, s.len)) return false;
+    out[0] = out[s.len + 1] = '"';
+    b->len += s.len + 2;
+    return true;
+}
+
 void sh_buf_put_json(sh_buf_t *b, sh_str_t s) {
     static const char hex[] = "0123456789abcdef";
-    if (!s.len) return sh_buf_put_lit(b, "\"\"");
+    if (sh_buf_put_json_plain(b, s)) return;
     char *out = sh_buf_reserve(b, s.len + 2);
     const char *p = s.ptr, *end = s.ptr + s.len;
     *out++ = '"';

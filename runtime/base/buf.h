@@ -37,6 +37,8 @@ void sh_buf_printf(sh_buf_t *b, const char *fmt, ...) SH_PRINTF(2, 3);
 
 /* Writes `s` as a JSON string with its quotes (RFC 8259). Bytes >= 0x80 are copied as they are. */
 void sh_buf_put_json(sh_buf_t *b, sh_str_t s);
+/* The same for ASCII with nothing to escape, which most texts are; else false, and nothing was written. */
+bool sh_buf_put_json_plain(sh_buf_t *b, sh_str_t s);
 
 static inline sh_str_t sh_buf_str(const sh_buf_t *b) { return sh_str(b->ptr, b->len); }
 /* A NUL behind the bytes, not counted by len. */

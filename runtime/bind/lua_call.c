@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ERROR_TEXT_MAX = 256 };
+enum { ERROR_TEXT_MAX = 256, BODY_BYTES = 2048 /* of most answers */ };
 
 typedef struct running {
     sh_call_t *call;
@@ -172,6 +172,7 @@ static void take_headers(lua_State *L, encoding_t *e) {
 }
 
 static void encode_json(lua_State *L, int index, encoding_t *e) {
+    sh_buf_reserve(&e->reply->body, BODY_BYTES);
     int rc = sh_lua_json_write(L, index, &e->reply->body, e->error, sizeof e->error);
     uint64_t most = sh_vm_budget(e->call->vm)->response_bytes_max;
     if (rc && (!most || e->reply->body.len <= most)) luaL_error(L, "the answer cannot be written as JSON: %s", e->error);

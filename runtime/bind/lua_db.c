@@ -22,6 +22,7 @@ enum { STATEMENTS_MAX = 64, ANSWERS_MAX = SH_TASK_RESULTS_MAX - 2 };
 typedef struct transaction transaction_t;
 
 struct transaction {
+    const char *key;        /* &transaction_key, as no other userdata begins */
     sh_task_resource_t resource;
     sh_task_t *task;        /* NULL once it ended */
     uint64_t serial;
@@ -248,14 +249,8 @@ static int transaction_collect(lua_State *L) {
 /* The transaction at 1, ended or not. */
 static transaction_t *a_transaction(lua_State *L) {
     transaction_t *t = lua_touserdata(L, 1);
-    bool ok = t && lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1);
-    if (ok) {
-        lua_pushlightuserdata(L, (void *)&transaction_key);
-        lua_rawget(L, LUA_REGISTRYINDEX);
-        ok = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-    }
-    if (!ok) luaL_error(L, "a transaction was expected: write tx:query(...), with a colon");
+    bool is_one = t && lua_objlen(L, 1) == sizeof *t && t->key == &transaction_key; /* a light userdata has no length */
+    if (!is_one) luaL_error(L, "a transaction was expected: write tx:query(...), with a colon");
     return t;
 }
 
@@ -275,6 +270,7 @@ static int db_begin(lua_State *L) {
     pool_of(L);
     transaction_t *t = lua_newuserdata(L, sizeof *t);
     memset(t, 0, sizeof *t);
+    t->key = &transaction_key;
     sh_list_init(&t->resource.link);
     lua_pushlightuserdata(L, (void *)&transaction_key);
     lua_rawget(L, LUA_REGISTRYINDEX);

@@ -1,8 +1,8 @@
 /* Exact decimals as Lua values.
  *
- * A decimal is one small userdata. Every C function here has the metatable as its first upvalue, so that making one and
- * recognising one cost no look-up by name; sh_lua_decimal_push/test, which are called from elsewhere, find it under
- * a fixed place in the registry. */
+ * A decimal is one small userdata that begins with an address of ours, as no other userdata does: that is how one is recognised.
+ * Every C function here has the metatable as its first upvalue, so that making one costs no look-up by name; sh_lua_decimal_push,
+ * which is called from elsewhere, finds it under a fixed place in the registry. */
 #include "bind/lua_decimal.h"
 
 #include "base/err.h"
@@ -17,8 +17,11 @@ enum { REGISTRY_PLACE = 0x5ec1a1 };
 /* Beyond it a Lua number no longer tells its neighbours apart. */
 #define INTEGER_MAX 9007199254740992.0
 
+static const char decimal_key;
+
 /* What lies in the userdata: LuaJIT aligns it to 8 bytes, an __int128 wants 16. */
 typedef struct stored {
+    const char *key; /* &decimal_key */
     uint64_t low, high;
     int32_t scale;
 } stored_t;
@@ -30,22 +33,27 @@ static sh_decimal_t load(const void *from) {
     return (sh_decimal_t){(__int128)((unsigned __int128)s->high << 64 | s->low), s->scale};
 }
 
-/* Pushes a decimal whose metatable is at `metatable`. */
-static void push(lua_State *L, sh_decimal_t d, int metatable) {
+/* Pushes a decimal without its metatable. */
+static void push_bare(lua_State *L, sh_decimal_t d) {
     stored_t *s = lua_newuserdata(L, sizeof *s);
+    s->key = &decimal_key;
     s->low = (uint64_t)d.units;
     s->high = (uint64_t)((unsigned __int128)d.units >> 64);
     s->scale = d.scale;
+}
+
+/* Pushes a decimal whose metatable is at `metatable`. */
+static void push(lua_State *L, sh_decimal_t d, int metatable) {
+    push_bare(L, d);
     lua_pushvalue(L, metatable);
     lua_setmetatable(L, -2);
 }
 
-static bool test(lua_State *L, int idx, int metatable, sh_decimal_t *out) {
-    if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) return false;
-    bool ours = lua_topointer(L, -1) == lua_topointer(L, metatable);
-    lua_pop(L, 1);
-    if (ours) *out = load(lua_touserdata(L, idx));
-    return ours;
+bool sh_lua_decimal_test(lua_State *L, int idx, sh_decimal_t *out) {
+    const stored_t *s = lua_touserdata(L, idx);
+    if (!s || lua_objlen(L, idx) != sizeof *s || s->key != &decimal_key) return false; /* a light userdata has no length */
+    *out = load(s);
+    return true;
 }
 
 #define METATABLE lua_upvalueindex(1)
@@ -69,7 +77,7 @@ static int raise_fraction(lua_State *L, lua_Number n) {
 /* A decimal, or a number that is an integer. Anything else raises; `what` says what wanted it. */
 static sh_decimal_t operand(lua_State *L, int idx, const char *what) {
     sh_decimal_t d;
-    if (test(L, idx, METATABLE, &d)) return d;
+    if (sh_lua_decimal_test(L, idx, &d)) return d;
     if (lua_type(L, idx) == LUA_TNUMBER) {
         lua_Number n = lua_tonumber(L, idx);
         if (n >= -INTEGER_MAX && n <= INTEGER_MAX && n == (lua_Number)(int64_t)n) return sh_decimal_of_i64((int64_t)n);
@@ -84,7 +92,7 @@ static sh_decimal_t operand(lua_State *L, int idx, const char *what) {
 /* The value a method was called on: `d.round(...)` with a point instead of a colon is the usual mistake. */
 static sh_decimal_t self(lua_State *L, const char *method) {
     sh_decimal_t d;
-    if (!test(L, 1, METATABLE, &d)) luaL_error(L, "call it on a decimal with a colon: d:%s(...)", method);
+    if (!sh_lua_decimal_test(L, 1, &d)) luaL_error(L, "call it on a decimal with a colon: d:%s(...)", method);
     return d;
 }
 
@@ -139,7 +147,7 @@ static int op_no_division(lua_State *L) {
 static int op_eq(lua_State *L) {
     sh_decimal_t a, b;
     /* Lua asks for other pairs of userdata too, when both have this function. */
-    lua_pushboolean(L, test(L, 1, METATABLE, &a) && test(L, 2, METATABLE, &b) && sh_decimal_cmp(a, b) == 0);
+    lua_pushboolean(L, sh_lua_decimal_test(L, 1, &a) && sh_lua_decimal_test(L, 2, &b) && sh_decimal_cmp(a, b) == 0);
     return 1;
 }
 
@@ -167,7 +175,7 @@ static int op_tostring(lua_State *L) {
 static int op_concat(lua_State *L) {
     for (int i = 1; i <= 2; i++) {
         sh_decimal_t d;
-        if (test(L, i, METATABLE, &d)) push_text(L, d);
+        if (sh_lua_decimal_test(L, i, &d)) push_text(L, d);
         else if (lua_isstring(L, i)) lua_pushvalue(L, i);
         else return luaL_error(L, "attempt to concatenate a %s value", luaL_typename(L, i));
     }
@@ -217,7 +225,7 @@ static int make(lua_State *L, int idx) {
         int rc = sh_decimal_parse(sh_str(text, len), &d);
         if (rc == SH_ELIMIT) return raise_limit(L);
         if (rc) return luaL_error(L, "\"%s\" is no decimal: write digits with at most one point, like \"12.50\"", text);
-    } else if (test(L, idx, METATABLE, &d)) {
+    } else if (sh_lua_decimal_test(L, idx, &d)) {
         lua_settop(L, idx);
         return 1;
     } else if (lua_type(L, idx) == LUA_TNUMBER) {
@@ -234,7 +242,7 @@ static int module_call(lua_State *L) { return make(L, 2); } /* 1 is the module *
 
 static int module_is(lua_State *L) {
     sh_decimal_t d;
-    lua_pushboolean(L, test(L, 1, METATABLE, &d));
+    lua_pushboolean(L, sh_lua_decimal_test(L, 1, &d));
     return 1;
 }
 
@@ -298,16 +306,7 @@ int sh_lua_decimal_open(lua_State *L, void *data) {
 }
 
 void sh_lua_decimal_push(lua_State *L, sh_decimal_t d) {
+    push_bare(L, d);
     push_metatable(L);
-    push(L, d, lua_gettop(L));
-    lua_remove(L, -2);
-}
-
-bool sh_lua_decimal_test(lua_State *L, int idx, sh_decimal_t *out) {
-    if (lua_type(L, idx) != LUA_TUSERDATA) return false;
-    if (idx < 0 && idx > LUA_REGISTRYINDEX) idx = lua_gettop(L) + idx + 1;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, REGISTRY_PLACE);
-    bool is = test(L, idx, lua_gettop(L), out);
-    lua_pop(L, 1);
-    return is;
+    lua_setmetatable(L, -2);
 }

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192, LIST_ITEM_BYTES = 16 };
 
@@ -56,46 +55,84 @@ static const char *text_param(lua_State *L, int index, sh_arena_t *arena, int nu
     return sh_arena_str(arena, s).ptr;
 }
 
+/* The texts of an SQL array; NULL among them is one. */
+static const char *array_text(lua_State *L, const char *const *items, int n, sh_arena_t *arena) {
+    sh_buf_t *out = sh_lua_json_scratch(L);
+    sh_buf_put_byte(out, '{');
+    for (int i = 0; i < n; i++) {
+        if (items[i]) sh_pg_array_put(out, sh_str_of(items[i]));
+        else sh_buf_put_c(out, i ? ",NULL" : "NULL");
+    }
+    sh_buf_put_byte(out, '}');
+    return sh_arena_str(arena, sh_buf_str(out)).ptr;
+}
+
+/* The text of a list's item at `index`, the top of the stack. */
+static const char *item_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+    int type = lua_type(L, index);
+    bool is_list = type == LUA_TTABLE ? !has_tag(L, index, "__json") : type == LUA_TUSERDATA && sh_vm_melt(L, index);
+    if (is_list) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
+    return to_param(L, index, arena, number);
+}
+
 /* A list becomes an SQL array; false and json.null in it are NULL. Texts first, in the arena: what raises leaves nothing behind. */
 static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    sh_buf_t out = {0};
-    int n = (int)lua_objlen(L, index);
+    int n = (int)lua_objlen(L, index), top = lua_gettop(L);
     luaL_checkstack(L, 4, "parameters");
+    charge(L, (size_t)n * LIST_ITEM_BYTES);
     const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
     for (int i = 0; i < n; i++) {
         lua_rawgeti(L, index, i + 1);
-        int top = lua_gettop(L);
-        bool is_frozen = lua_isuserdata(L, top) && sh_vm_melt(L, top);
-        if (is_frozen || (lua_istable(L, top) && !has_tag(L, top, "__json"))) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
-        charge(L, LIST_ITEM_BYTES);
-        bool is_null = lua_isboolean(L, top) && !lua_toboolean(L, top);
-        items[i] = is_null ? NULL : to_param(L, top, arena, number);
-        lua_settop(L, top - 1);
+        bool is_null = lua_isboolean(L, top + 1) && !lua_toboolean(L, top + 1);
+        items[i] = is_null ? NULL : item_param(L, top + 1, arena, number);
+        lua_settop(L, top);
     }
-    sh_buf_put_byte(&out, '{');
-    for (int i = 0; i < n; i++) {
-        if (items[i]) sh_pg_array_put(&out, sh_str_of(items[i]));
-        else sh_buf_put_c(&out, i ? ",NULL" : "NULL");
+    return array_text(L, items, n, arena);
+}
+
+/* Pushes a field of the table at `index`, or the table behind it when it is frozen; no metamethods: they would run inside of C. */
+static void push_table(lua_State *L, int index, const char *field) {
+    lua_pushstring(L, field);
+    lua_rawget(L, index);
+    if (sh_vm_melt(L, -1)) lua_remove(L, -2);
+}
+
+/* db.columns: an array of each named member of the tables in a list, NULL where there is none. Returns how many parameters that is. */
+static int column_params(lua_State *L, int index, sh_arena_t *arena, int number, const char **params, int room) {
+    int top = lua_gettop(L), list = top + 1, names = top + 2;
+    luaL_checkstack(L, 8, "parameters");
+    push_table(L, index, "list");
+    push_table(L, index, "names");
+    if (!lua_istable(L, list) || !lua_istable(L, names)) luaL_error(L, "parameter $%d: db.columns takes a list of tables and a list of names", number);
+    int n = (int)lua_objlen(L, list), count = (int)lua_objlen(L, names);
+    if (count > room) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
+    const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
+    for (int column = 0; column < count; column++) {
+        charge(L, (size_t)n * LIST_ITEM_BYTES);
+        for (int i = 0; i < n; i++) {
+            lua_rawgeti(L, list, i + 1);
+            if (!lua_istable(L, names + 1)) luaL_error(L, "parameter $%d: db.columns takes a list of tables", number);
+            lua_rawgeti(L, names, column + 1);
+            lua_rawget(L, names + 1);
+            items[i] = item_param(L, names + 2, arena, number + column);
+            lua_settop(L, names);
+        }
+        params[column] = array_text(L, items, n, arena);
     }
-    sh_buf_put_byte(&out, '}');
-    const char *text = sh_arena_str(arena, sh_buf_str(&out)).ptr;
-    sh_buf_dispose(&out);
-    return text;
+    lua_settop(L, top);
+    return count;
 }
 
 static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int number) {
     char error[ERROR_TEXT_MAX];
-    sh_buf_t out = {0};
+    sh_buf_t *out = sh_lua_json_scratch(L);
     lua_pushliteral(L, "value");
     lua_rawget(L, index); /* no metamethods: they would run inside of C */
-    int rc = sh_lua_json_write(L, -1, &out, error, sizeof error);
-    const char *text = rc ? NULL : sh_arena_str(arena, sh_buf_str(&out)).ptr;
-    size_t bytes = out.len;
-    sh_buf_dispose(&out);
+    int rc = sh_lua_json_write(L, -1, out, error, sizeof error);
     lua_pop(L, 1);
     if (rc) luaL_error(L, "parameter $%d: %s", number, error);
-    charge(L, bytes);
-    return text;
+    charge(L, out->len);
+    return sh_arena_str(arena, sh_buf_str(out)).ptr;
 }
 
 static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena, int number) {
@@ -160,11 +197,13 @@ static const char *skip_blanks(const char *p) {
 
 /* Connections are shared: BEGIN, SET, LISTEN, COPY and their kin would change what the next request finds. */
 static void check_kind(lua_State *L, const char *sql) {
-    static const char *const words[] = {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE", "TABLE", "LOCK", "EXPLAIN"};
+    static const sh_str_t words[] = {SH_STR("SELECT"), SH_STR("INSERT"), SH_STR("UPDATE"), SH_STR("DELETE"), SH_STR("WITH"),
+                                     SH_STR("VALUES"), SH_STR("MERGE"),  SH_STR("TABLE"),  SH_STR("LOCK"),   SH_STR("EXPLAIN")};
     const char *p = skip_blanks(sql);
-    size_t len = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    size_t len = 0;
+    while ((p[len] >= 'a' && p[len] <= 'z') || (p[len] >= 'A' && p[len] <= 'Z')) len++;
     for (size_t i = 0; i < SH_ARRAY_LEN(words); i++)
-        if (strlen(words[i]) == len && strncasecmp(p, words[i], len) == 0) return;
+        if (sh_str_eq_nocase(sh_str(p, len), words[i])) return;
     lua_pushlstring(L, p, len < 20 ? len : 20);
     luaL_error(L, "a statement of a rule cannot begin with \"%s\": it reads or writes tables; transactions are made by db.tx", lua_tostring(L, -1));
 }
@@ -174,10 +213,20 @@ void sh_lua_params_statement(lua_State *L, int first, int last, sh_arena_t *aren
     if (lua_type(L, first) != LUA_TSTRING) luaL_error(L, "a statement's SQL must be a text");
     sql.ptr = lua_tolstring(L, first, &sql.len);
     check_kind(L, sql.ptr);
-    int count = last - first;
-    if (count > PARAMS_MAX) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
+    const char *texts[PARAMS_MAX];
+    int count = 0;
+    for (int i = first + 1; i <= last; i++) {
+        bool is_columns = lua_istable(L, i) && has_tag(L, i, "__columns");
+        if (count == PARAMS_MAX) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
+        if (is_columns) {
+            count += column_params(L, i, arena, count + 1, texts + count, PARAMS_MAX - count);
+        } else {
+            texts[count] = to_param(L, i, arena, count + 1);
+            count++;
+        }
+    }
     const char **params = sh_arena_alloc(arena, (size_t)(count ? count : 1) * sizeof *params);
-    for (int i = 0; i < count; i++) params[i] = to_param(L, first + 1 + i, arena, i + 1);
+    if (count) memcpy(params, texts, (size_t)count * sizeof *params);
     *out = (sh_pg_statement_t){is_kept ? sh_arena_str(arena, sql) : sql, (uint32_t)count, params};
 }
 

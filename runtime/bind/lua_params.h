@@ -1,4 +1,4 @@
-/* SQL and its parameters from Lua: string, number, boolean, nil, decimal, list, db.json{}, db.bytes"". */
+/* SQL and its parameters from Lua: string, number, boolean, nil, decimal, list, db.json{}, db.bytes"", db.columns(). */
 #ifndef SH_LUA_PARAMS_H
 #define SH_LUA_PARAMS_H
 

@@ -83,13 +83,10 @@ static void push_array(lua_State *L, const sh_pg_rows_t *rows, sh_str_t text, sh
     sh_buf_dispose(&scratch);
 }
 
-void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
+/* One that is not NULL. */
+static void push_present(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
     int64_t integer;
     sh_decimal_t decimal;
-    if (sh_pg_rows_is_null(rows, row, column)) {
-        lua_pushnil(L);
-        return;
-    }
     sh_str_t s = sh_pg_rows_text(rows, row, column);
     switch (rows->columns[column].kind) {
     case SH_PG_BOOL: lua_pushboolean(L, s.ptr[0] == 't'); return;
@@ -125,13 +122,24 @@ void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row
     lua_pushlstring(L, s.ptr, s.len);
 }
 
+void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
+    if (sh_pg_rows_is_null(rows, row, column)) lua_pushnil(L);
+    else push_present(L, rows, row, column);
+}
+
 /* ---- metamethods */
+
+/* &row_key, &rows_key or NULL. The key is an address of ours that no other userdata begins with; asking the metatable costs four calls more,
+ * at every column. */
+static const char *key_of(lua_State *L, int index) {
+    const handle_t *h = lua_touserdata(L, index);
+    if (!h || lua_objlen(L, index) != sizeof *h) return NULL; /* a light userdata has no length */
+    return h->key == &row_key || h->key == &rows_key ? h->key : NULL;
+}
 
 static handle_t *check(lua_State *L, int index, const char *key, const char *what) {
     handle_t *h = lua_touserdata(L, index);
-    /* The key is an address of ours that no other userdata begins with; asking the metatable costs four calls more, at every column. */
-    bool ok = lua_type(L, index) == LUA_TUSERDATA && lua_objlen(L, index) == sizeof *h && h->key == key;
-    if (!ok) luaL_error(L, "a %s was expected", what);
+    if (key_of(L, index) != key) luaL_error(L, "a %s was expected", what);
     if (!h->rows) luaL_error(L, "a %s was used after its request ended", what);
     if (h->task != sh_task_owner(L)) luaL_error(L, "a %s was used by another request than its own", what);
     return h;
@@ -205,13 +213,14 @@ static int rows_each(lua_State *L) {
     return 3;
 }
 
-/* The column of names[i]; raises for one that the rows do not have. */
-static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int i) {
+/* The column of names[i]; raises for one that the rows do not have. `guess` is where it stands when names and columns have one order. */
+static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int i, uint32_t guess) {
     sh_str_t name;
     lua_rawgeti(L, names, i);
     if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "rows:tables takes a list of column names");
     name.ptr = lua_tolstring(L, -1, &name.len);
-    int column = sh_pg_rows_column(rows, name);
+    bool is_guessed = guess < rows->column_count && strcmp(rows->columns[guess].name, name.ptr) == 0;
+    int column = is_guessed ? (int)guess : sh_pg_rows_column(rows, name);
     if (column < 0) luaL_error(L, "the rows have no column \"%s\"", name.ptr);
     lua_pop(L, 1);
     return (uint32_t)column;
@@ -223,22 +232,31 @@ static int rows_tables(lua_State *L) {
     handle_t *h = check(L, 1, &rows_key, "row set");
     const sh_pg_rows_t *rows = h->rows;
     uint32_t columns[TABLE_COLUMNS_MAX], count = rows->column_count;
+    bool has_names = !lua_isnoneornil(L, 2);
     lua_settop(L, 2);
-    if (!lua_isnil(L, 2)) {
+    if (has_names) {
         if (sh_vm_melt(L, 2)) lua_replace(L, 2);
         luaL_checktype(L, 2, LUA_TTABLE);
         count = (uint32_t)lua_objlen(L, 2);
     }
     if (count > TABLE_COLUMNS_MAX) return luaL_error(L, "rows:tables takes at most %d columns", TABLE_COLUMNS_MAX);
-    for (uint32_t i = 0; i < count; i++) columns[i] = lua_isnil(L, 2) ? i : column_of(L, rows, 2, (int)i + 1);
+    if (!has_names) { /* made once, not for each row */
+        lua_createtable(L, (int)count, 0);
+        lua_replace(L, 2);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        columns[i] = has_names ? column_of(L, rows, 2, (int)i + 1, i ? columns[i - 1] + 1 : 0) : i;
+        if (has_names) continue;
+        lua_pushstring(L, rows->columns[i].name);
+        lua_rawseti(L, 2, (int)i + 1);
+    }
     lua_createtable(L, (int)rows->row_count, 0);
     for (uint32_t row = 0; row < rows->row_count; row++) {
         lua_createtable(L, 0, (int)count);
         for (uint32_t i = 0; i < count; i++) {
             if (sh_pg_rows_is_null(rows, row, columns[i])) continue;
-            if (lua_isnil(L, 2)) lua_pushstring(L, rows->columns[columns[i]].name);
-            else lua_rawgeti(L, 2, (int)i + 1);
-            sh_lua_rows_push_value(L, rows, row, columns[i]);
+            lua_rawgeti(L, 2, (int)i + 1);
+            push_present(L, rows, row, columns[i]);
             lua_rawset(L, -3);
         }
         lua_rawseti(L, 3, (int)row + 1);
@@ -296,18 +314,13 @@ static int write_extra(lua_State *L, int index, handle_t *h, sh_buf_t *out, char
 }
 
 const char *sh_lua_rows_write(lua_State *L, int index, sh_buf_t *out, char *error, size_t error_size, int depth, int *rc) {
+    const char *key = key_of(L, index);
     handle_t *h = lua_touserdata(L, index);
-    if (!lua_getmetatable(L, index)) return "this object cannot be written as JSON";
-    push_metatable(L, &row_key);
-    bool is_row = lua_rawequal(L, -1, -2);
-    push_metatable(L, &rows_key);
-    bool is_rows = lua_rawequal(L, -1, -3);
-    lua_pop(L, 3);
-    if (!is_row && !is_rows) return "this object cannot be written as JSON";
+    if (!key) return "this object cannot be written as JSON";
     if (!h->rows) return "a row set was used after its request ended";
     if (h->task != sh_task_owner(L)) return "a row set was used by another request than its own";
     *rc = SH_OK;
-    if (is_rows) sh_pg_rows_write_all(h->rows, out);
+    if (key == &rows_key) sh_pg_rows_write_all(h->rows, out);
     else if (h->has_extra) *rc = write_extra(L, index, h, out, error, error_size, depth);
     else sh_pg_rows_write_row(h->rows, h->row, false, out);
     return NULL;

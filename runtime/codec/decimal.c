@@ -56,28 +56,28 @@ int sh_decimal_parse(sh_str_t text, sh_decimal_t *out) {
 
 sh_decimal_t sh_decimal_of_i64(int64_t n) { return (sh_decimal_t){n, 0}; }
 
+/* Writes the digits of n before `at`, with a point before the last `scale` of them and at least one before that; returns where they begin. */
+static inline char *digits_before(char *at, uint64_t n, int scale) {
+    for (int i = 0; i < scale; i++, n /= 10) *--at = (char)('0' + n % 10);
+    if (scale) *--at = '.';
+    do *--at = (char)('0' + n % 10);
+    while (n /= 10);
+    return at;
+}
+
 size_t sh_decimal_format(sh_decimal_t d, char out[SH_DECIMAL_TEXT_MAX]) {
-    char reversed[SH_DECIMAL_TEXT_MAX];
-    size_t n = 0;
-    int digits = 0;
-    wide_t rest = magnitude(d.units);
-    while (rest > 0 || digits <= d.scale) {
-        int digit;
-        if (rest <= UINT64_MAX) { /* dividing 64 bits is an instruction, 128 a function */
-            uint64_t small = (uint64_t)rest;
-            digit = (int)(small % 10);
-            rest = small / 10;
-        } else {
-            digit = (int)(rest % 10);
-            rest /= 10;
-        }
-        reversed[n++] = (char)('0' + digit);
-        if (++digits == d.scale) reversed[n++] = '.';
+    char text[SH_DECIMAL_TEXT_MAX], *end = text + sizeof text, *at = end;
+    wide_t units = magnitude(d.units);
+    int scale = d.scale;
+    while (units > UINT64_MAX) { /* dividing 64 bits is an instruction, 128 a function */
+        *--at = (char)('0' + (int)(units % 10));
+        units /= 10;
+        if (scale && --scale == 0) *--at = '.';
     }
-    size_t len = 0;
-    if (d.units < 0) out[len++] = '-';
-    while (n > 0) out[len++] = reversed[--n];
-    return len;
+    at = digits_before(at, (uint64_t)units, scale);
+    if (d.units < 0) *--at = '-';
+    memcpy(out, at, (size_t)(end - at));
+    return (size_t)(end - at);
 }
 
 /* ---- arithmetic */
@@ -146,6 +146,12 @@ int sh_decimal_div(sh_decimal_t a, sh_decimal_t b, int scale, sh_rounding_t mode
         /* The divisor is beyond 10^38 and the dividend below 10^30: next to nothing is left. */
         return finish(0, dividend == 0 ? CUT_NOTHING : CUT_BELOW_HALF, negative, scale, mode, out);
 
+    wide_t scaled;
+    if (more <= SH_DECIMAL_SCALE_MAX && !__builtin_mul_overflow(dividend, (wide_t)(more > 0 ? powers[more] : 1), &scaled) && scaled <= UINT64_MAX &&
+        divisor <= UINT64_MAX) { /* as in sh_decimal_format() */
+        uint64_t a64 = (uint64_t)scaled, b64 = (uint64_t)divisor;
+        return finish(a64 / b64, cut_of(a64 % b64, b64), negative, scale, mode, out);
+    }
     wide_t quotient = dividend / divisor, remainder = dividend % divisor;
     for (; more > 0; more--) { /* long division: remainder < 10^30, so ten times it fits */
         remainder *= 10;
@@ -174,7 +180,8 @@ int sh_decimal_round(sh_decimal_t a, int scale, sh_rounding_t mode, sh_decimal_t
 }
 
 int sh_decimal_cmp(sh_decimal_t a, sh_decimal_t b) {
-    if (a.scale == b.scale) return (a.units > b.units) - (a.units < b.units);
+    sh_decimal_t x = a, y = b;
+    if (align(&x, &y) == SH_OK) return (x.units > y.units) - (x.units < y.units);
     /* Whole parts first, then fractions in the smallest unit: no product can overflow. */
     __int128 whole_a = a.units / powers[a.scale], whole_b = b.units / powers[b.scale];
     if (whole_a != whole_b) return whole_a > whole_b ? 1 : -1;

@@ -302,7 +302,7 @@ void sh_vm_push_function(lua_State *L, const char *name) {
 }
 
 bool sh_vm_melt(lua_State *L, int index) {
-    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index)) return false;
+    if (lua_type(L, index) != LUA_TUSERDATA || lua_objlen(L, index) || !lua_getmetatable(L, index)) return false; /* it is an empty userdata */
     lua_getfield(L, -1, "__frozen");
     lua_remove(L, -2);
     if (lua_istable(L, -1)) return true;

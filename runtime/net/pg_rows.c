@@ -283,6 +283,7 @@ void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
     const char *p = item.ptr, *end = item.ptr + item.len;
     sh_buf_reserve(out, item.len + 3);
     if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
+    if (sh_buf_put_json_plain(out, item)) return; /* both write a text with nothing to escape in the same way */
     sh_buf_put_byte(out, '"');
     while (p < end) { /* in runs: most items have nothing to escape */
         const char *from = p;

@@ -216,6 +216,15 @@ static void parameters_arrive_as_they_are(void **state) {
           "{ 'a', 'b,\"\\\\c', 'NULL', json.null }, { 1, 2, 3 }, { decimal('1.50'), decimal('2') }, db.json({ a = { 1, 2 }, b = decimal('3.10') }), db.bytes('\\0\\255x'), {}) "
           "return r.t[1] .. r.t[2] .. r.t[3] .. tostring(r.t[4] == json.null) .. ' ' .. #r.i .. ' ' .. r.d .. ' ' .. r.j.a[2] .. r.j.b .. ' ' .. r.b .. ' ' .. r.none",
           "ab,\"\\cNULLtrue 3 {1.50,2} 23.10 \\x00ff78 0");
+    gives("local r = db.one('SELECT $1::int AS first, $2::int[] AS n, $3::text[]::text AS t, $4::numeric[]::text AS d, $5::bool[]::text AS b, $6::int AS last', "
+          "1, db.columns({ { n = 1, t = 'a,b', b = false }, { n = 2, d = decimal('1.50'), other = 1 } }, { 'n', 't', 'd', 'b' }), 6) "
+          "return r.first .. ' ' .. r.n[1] .. r.n[2] .. ' ' .. r.t .. ' ' .. r.d .. ' ' .. r.b .. ' ' .. r.last",
+          "1 12 {\"a,b\",NULL} {NULL,1.50} {f,NULL} 6");
+    gives("return db.one('SELECT cardinality($1::int[]) AS n', db.columns({}, { 'n' })).n", "0");
+    raises("db.query('SELECT $1::text', db.columns({ 1 }, { 'n' }))", "parameter $1: db.columns takes a list of tables");
+    raises("db.query('SELECT $1::text', db.columns(1, { 'n' }))", "parameter $1: db.columns takes a list of tables and a list of names");
+    raises("db.query('SELECT $1, $2', 1, db.columns({ { n = {} } }, { 'n' }))", "parameter $2: a list cannot hold a list");
+    raises("local names = {} for i = 1, 65 do names[i] = 'n' end db.query('SELECT 1', db.columns({ {} }, names))", "at most 64 parameters");
     raises("db.query('SELECT $1::text', function() end)", "parameter $1: a function cannot be passed");
     raises("db.query('SELECT $1::text[]', { 'a', {} })", "parameter $1: a list cannot hold a list");
     raises("db.query('SELECT $1::text', 'a\\0b')", "NUL byte");

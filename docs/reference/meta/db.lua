@@ -4,10 +4,11 @@
 local db = {}
 
 ---A value of a statement: NULL, or what Postgres can take it as. A list becomes an SQL array.
----@alias shama.param string|number|boolean|shama.Decimal|shama.db.Json|shama.db.Bytes|(string|number|shama.Decimal)[]|nil
+---@alias shama.param string|number|boolean|shama.Decimal|shama.db.Json|shama.db.Bytes|shama.db.Columns|(string|number|shama.Decimal)[]|nil
 
 ---@class shama.db.Json
 ---@class shama.db.Bytes
+---@class shama.db.Columns
 
 ---A row: its columns by name. A member that is set beside them shows in JSON, too.
 ---@class shama.Row
@@ -113,5 +114,12 @@ function db.json(value) end
 ---@param value string
 ---@return shama.db.Bytes
 function db.bytes(value) end
+
+---As many parameters as there are names: each the array of that member of the tables in the list, NULL where it is nil.
+---For INSERT ... SELECT ... FROM unnest($1, $2, ...).
+---@param list table[]
+---@param names string[]
+---@return shama.db.Columns
+function db.columns(list, names) end
 
 return db

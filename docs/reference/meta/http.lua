@@ -8,8 +8,9 @@ local http = {}
 ---201, with where the new thing is.
 ---@param body table
 ---@param location string
+---@param options? { etag?: integer|string } without it body.version
 ---@return shama.Answer
-function http.created(body, location) end
+function http.created(body, location, options) end
 
 ---@param body any
 ---@param options? { etag?: integer|string }

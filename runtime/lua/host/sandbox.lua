@@ -313,10 +313,12 @@ local function frozen_inext(list, i)
   if value ~= nil then return i, value end
 end
 
+local plain_inext = ipairs {} -- Lua's own step, which costs a third
+
 local function safe_ipairs(list)
   if targets[list] then return frozen_inext, list, 0 end
   if type(list) ~= "table" then error("ipairs: a table was expected, got " .. kind(list), 2) end
-  return frozen_inext, list, 0
+  return getmetatable(list) == nil and plain_inext or frozen_inext, list, 0
 end
 
 local function safe_getmetatable(value)

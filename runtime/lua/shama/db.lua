@@ -66,5 +66,7 @@ end
 -- A parameter for a json or jsonb column, and one for a bytea column.
 function db.json(value) return { __json = true, value = value } end
 function db.bytes(value) return { __bytes = true, value = value } end
+-- As many parameters as there are names: each the array of that member of the tables in the list. For INSERT ... SELECT FROM unnest($1, $2, ...).
+function db.columns(list, names) return { __columns = true, list = list, names = names } end
 
 return db

@@ -12,9 +12,10 @@ local function escape(s)
   return (tostring(s):gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
--- 201 with where the new thing is.
-function http.created(body, location)
-  return answer(201, body, { Location = location, ETag = body.version and "\"" .. body.version .. "\"" or nil })
+-- 201 with where the new thing is; options: { etag = version }, without it body.version.
+function http.created(body, location, options)
+  local etag = options and options.etag or body.version
+  return answer(201, body, { Location = location, ETag = etag and "\"" .. etag .. "\"" or nil })
 end
 
 -- 200; options: { etag = version }

@@ -111,6 +111,59 @@ describe("shama.cursor", function()
   end)
 end)
 
+describe("shama.json", function()
+  it("writes a shape: its members, in its order, null where there is nothing", function()
+    local shape = { "b", "a", { "items", { "n", "id" } }, "c" }
+    local value = { a = 1, b = "x", other = true, items = { { id = 1 }, { n = 2, id = 2, more = {} } } }
+    assert.equal('{"b":"x","a":1,"items":[{"n":null,"id":1},{"n":2,"id":2}],"c":null}', json.encode(json.shaped(value, shape)))
+    assert.equal('[{"b":null,"a":null,"items":null,"c":null}]', json.encode { json.shaped({}, shape) })
+    assert.equal('{"items":[]}', json.encode(json.shaped({ items = {} }, { { "items", shape } })))
+  end)
+
+  it("writes the shaped table as it is by then", function()
+    local value = { a = 1 }
+    local shaped = json.shaped(value, { "a" })
+    value.a = 2
+    assert.equal('{"a":2}', json.encode(shaped))
+  end)
+
+  it("refuses what is no shape, and what has another", function()
+    assert.has_error(function() json.shaped({}) end)
+    assert.has_error(function() json.shaped(1, {}) end)
+    for _, shape in ipairs { { true }, { {} }, { { "items" } }, { { "items", "id" } } } do
+      assert.has_error(function() json.encode(json.shaped({ items = { {} } }, shape)) end)
+    end
+    assert.error_matches(function() json.encode(json.shaped({ items = { 1 } }, { { "items", { "id" } } })) end, "items%[1%]: only a table")
+    assert.error_matches(function() json.encode(json.shaped({ items = 1 }, { { "items", { "id" } } })) end, "items: a list of tables")
+    assert.error_matches(function() json.encode(json.shaped({ items = { { id = print } } }, { { "items", { "id" } } })) end, "items%[1%]%.id: a function")
+  end)
+
+  it("a shape that contains itself ends", function()
+    local shape, value = {}, {}
+    shape[1], value.items = { "items", shape }, { value }
+    assert.error_matches(function() json.encode(json.shaped(value, shape)) end, "nested too deeply")
+  end)
+
+  it("drops what is longer than it may be, and says so", function()
+    assert.equal('[{"a":"1234"},1]', json.encode { json.at_most({ a = "1234" }, 12), 1 })
+    assert.equal('[{"dropped_bytes":12},1]', json.encode { json.at_most({ a = "1234" }, 11), 1 })
+    assert.has_error(function() json.at_most({}) end)
+    assert.has_error(function() json.encode(json.at_most({ print }, 1)) end)
+  end)
+
+  it("escapes a byte wherever it stands in a text", function()
+    for length = 1, 40 do
+      for at = 1, length do
+        for raw, escaped in pairs { ['"'] = '\\"', ["\\"] = "\\\\", ["\1"] = "\\u0001", ["\127"] = "\\u007f", ["ñ"] = "ñ" } do
+          local before, after = ("a"):rep(at - 1), ("~"):rep(length - at)
+          assert.equal('"' .. before .. escaped .. after .. '"', json.encode(before .. raw .. after))
+        end
+        assert.has_error(function() json.encode(("a"):rep(at - 1) .. "\128" .. ("a"):rep(length - at)) end)
+      end
+    end
+  end)
+end)
+
 describe("shama.text", function()
   it("trims, folds, formats", function()
     assert.equal("a b", text.trim("  a b\n"))
@@ -125,6 +178,7 @@ describe("shama.http", function()
   it("makes answers", function()
     assert.same({ __answer = true, status = 201, body = { version = 1 }, headers = { Location = "/x", ETag = "\"1\"" } },
       http.created({ version = 1 }, "/x"))
+    assert.equal("\"2\"", http.created(json.shaped({ version = 1 }, { "version" }), "/x", { etag = 2 }).headers.ETag)
     assert.same({ ETag = "\"4\"" }, http.ok({}, { etag = 4 }).headers)
     assert.equal(204, http.no_content().status)
     assert.equal("inline; filename=\"a_b.pdf\"", http.bytes("application/pdf", "x", "a\"b.pdf").headers["Content-Disposition"])

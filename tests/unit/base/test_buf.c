@@ -82,9 +82,36 @@ static void writes_json_strings(void **state) {
     sh_buf_dispose(&b);
 }
 
+/* Each byte at each place of texts of each length that the copy treats differently. */
+static void tells_plain_texts(void **state) {
+    (void)state;
+    char text[70], expected[72];
+    for (size_t len = 0; len < sizeof text; len++) {
+        memset(text, '~', len);
+        sh_buf_t b = {0};
+        assert_true(sh_buf_put_json_plain(&b, sh_str(text, len)));
+        expected[0] = expected[len + 1] = '"';
+        memcpy(expected + 1, text, len);
+        assert_int_equal(b.len, len + 2);
+        assert_memory_equal(b.ptr, expected, len + 2);
+        for (size_t at = 0; at < len; at++) {
+            for (int c = 0; c < 256; c++) {
+                bool is_plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+                text[at] = (char)c;
+                sh_buf_clear(&b);
+                assert_int_equal(sh_buf_put_json_plain(&b, sh_str(text, len)), is_plain);
+                assert_int_equal(b.len, is_plain ? len + 2 : 0);
+            }
+            text[at] = '~';
+        }
+        sh_buf_dispose(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows_and_keeps), cmocka_unit_test(writes_numbers), cmocka_unit_test(writes_json_strings),
+        cmocka_unit_test(tells_plain_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

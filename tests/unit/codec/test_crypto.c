@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "codec/crypto.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static void assert_hex(const uint8_t *bytes, size_t len, const char *expected) {
@@ -88,6 +89,17 @@ static void base64url_is_strict(void **state) {
     assert_int_equal(taken, 4);
 }
 
+static void hex_has_two_digits_a_byte(void **state) {
+    (void)state;
+    char text[2], expected[3];
+    for (unsigned i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        snprintf(expected, sizeof expected, "%02x", i);
+        sh_hex_encode(&byte, 1, text);
+        assert_memory_equal(text, expected, 2);
+    }
+}
+
 static void hex_is_strict(void **state) {
     (void)state;
     uint8_t out[4];
@@ -136,7 +148,7 @@ static void random_bytes_differ(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sha256_known_answers), cmocka_unit_test(hmac_known_answers), cmocka_unit_test(base64url_round_trips),
-        cmocka_unit_test(base64url_is_strict), cmocka_unit_test(hex_is_strict), cmocka_unit_test(comparisons),
+        cmocka_unit_test(base64url_is_strict), cmocka_unit_test(hex_is_strict), cmocka_unit_test(hex_has_two_digits_a_byte), cmocka_unit_test(comparisons),
         cmocka_unit_test(random_bytes_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
