@@ -61,7 +61,7 @@ static void set_payload(lua_State *L, sh_vm_t *vm, sh_nats_msg_t *msg) {
         lua_setfield(L, -2, "undecodable");
         return;
     }
-    if (sh_lua_protobuf_push(L, protobuf, sh_protobuf_name(message), sh_nats_msg_payload(msg)) != 0) {
+    if (sh_lua_protobuf_push(L, message, sh_nats_msg_payload(msg)) != 0) {
         lua_pushfstring(L, "the payload is no %s", sh_protobuf_name(message).ptr);
         lua_setfield(L, -2, "undecodable");
         return;

@@ -60,7 +60,7 @@ void sh_outbox_add(lua_State *L, sh_outbox_t *o, sh_task_t *task, const char *su
     const sh_protobuf_message_t *message = c->protobuf ? sh_protobuf_of_subject(c->protobuf, sh_str_of(subject)) : NULL;
     if (!message) luaL_error(L, "there is no message for \"%s\" in config/proto", subject);
     sh_buf_t bytes = {0};
-    if (sh_lua_protobuf_encode(L, payload, c->protobuf, sh_protobuf_name(message), &bytes, error, sizeof error)) {
+    if (sh_lua_protobuf_encode(L, payload, message, &bytes, error, sizeof error)) {
         sh_buf_dispose(&bytes);
         luaL_error(L, "event %s: %s", subject, error);
     }
