@@ -317,11 +317,12 @@ static sh_buf_t *scratch_of(lua_State *L) {
         lua_remove(L, -2);
     }
     lua_pop(L, 1);
+    if (scratch->cap > SCRATCH_KEPT_MAX) sh_buf_dispose(scratch);
     sh_buf_clear(scratch);
     return scratch;
 }
 
-int sh_lua_protobuf_encode(lua_State *L, int idx, const sh_protobuf_message_t *message, sh_buf_t *out, char *err, size_t err_size) {
+int sh_lua_protobuf_encode(lua_State *L, int idx, const sh_protobuf_message_t *message, sh_str_t *out, char *err, size_t err_size) {
     place_t top = {0};
     int base = lua_gettop(L);
     luaL_checkstack(L, STACK_PER_LEVEL * (SH_PROTOBUF_DEPTH_MAX + 2), "a message");
@@ -329,8 +330,7 @@ int sh_lua_protobuf_encode(lua_State *L, int idx, const sh_protobuf_message_t *m
     encoder_t e = {L, scratch_of(L), message, 0, err, err_size};
     int rc = encode_message(&e, &top, message, 1);
     if (rc == SH_OK && e.out->len > SH_PROTOBUF_BYTES_MAX) rc = refuse_size(&e);
-    if (rc == SH_OK) sh_buf_put_str(out, sh_buf_str(e.out));
-    if (e.out->cap > SCRATCH_KEPT_MAX) sh_buf_dispose(e.out);
+    if (rc == SH_OK) *out = sh_buf_str(e.out);
     lua_settop(L, base);
     return rc;
 }
