@@ -127,26 +127,68 @@ static void push_metatable(lua_State *L, running_t *r) {
     lua_setfield(L, -2, "__metatable");
 }
 
-/* ---- events */
+/* ---- payloads */
 
-/* Sets `payload`, or `undecodable`, in the event on top; *message is that of *subject, which most often was the subject before. */
-static void set_payload(lua_State *L, sh_vm_t *vm, sh_nats_msg_t *msg, sh_str_t *subject, const sh_protobuf_message_t **message) {
-    const sh_protobuf_t *protobuf = sh_lua_context_of(vm)->protobuf;
-    sh_str_t own = sh_nats_msg_subject(msg);
-    if (!sh_str_eq(own, *subject)) *message = protobuf ? sh_protobuf_of_subject(protobuf, own) : NULL;
-    *subject = own;
-    if (!*message) {
-        lua_pushfstring(L, "no .proto file declares the message of \"%s\"", own.ptr);
+/* How the payloads of one subject are decoded; the next event's subject is most often the same. */
+typedef struct shape {
+    sh_str_t subject;
+    const sh_protobuf_message_t *message; /* NULL: none is declared */
+    sh_lua_protobuf_fields_t only;        /* where the subscription names fields */
+    int metatable;                        /* on the stack; 0 without fields */
+} shape_t;
+
+static void shape_of(shape_t *shape, const running_t *r, sh_str_t subject) {
+    const sh_protobuf_t *protobuf = sh_lua_context_of(r->vm)->protobuf;
+    if (sh_str_eq(shape->subject, subject)) return;
+    shape->subject = subject;
+    shape->message = protobuf ? sh_protobuf_of_subject(protobuf, subject) : NULL;
+    shape->only = (sh_lua_protobuf_fields_t){0};
+    for (uint32_t i = 0; shape->message && i < r->subscription->field_count; i++)
+        sh_lua_protobuf_fields_add(&shape->only, shape->message, sh_str_of(r->subscription->fields[i]));
+}
+
+/* __index of payloads whose subscription names fields: (payload, key). A field of those may be unset; another one was not decoded, and to take it
+ * for unset would be wrong. */
+static int payload_index(lua_State *L) {
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    if (lua_toboolean(L, -1) || lua_type(L, 2) != LUA_TSTRING) return 0;
+    return luaL_error(L, "the payload's \"%s\" was not decoded: the subscription's `fields` do not name it", lua_tostring(L, 2));
+}
+
+static void push_payload_metatable(lua_State *L, const sh_subscription_t *s) {
+    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, (int)s->field_count);
+    for (uint32_t i = 0; i < s->field_count; i++) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, s->fields[i]);
+    }
+    lua_pushcclosure(L, payload_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+}
+
+/* Sets `payload`, or `undecodable`, in the event on top. */
+static void set_payload(lua_State *L, const shape_t *shape, sh_nats_msg_t *msg) {
+    if (!shape->message) {
+        lua_pushfstring(L, "no .proto file declares the message of \"%s\"", sh_nats_msg_subject(msg).ptr);
         lua_setfield(L, -2, "undecodable");
         return;
     }
-    if (sh_lua_protobuf_push(L, *message, sh_nats_msg_payload(msg)) != 0) {
-        lua_pushfstring(L, "the payload is no %s", sh_protobuf_name(*message).ptr);
+    if (sh_lua_protobuf_push(L, shape->message, shape->metatable ? &shape->only : NULL, sh_nats_msg_payload(msg)) != 0) {
+        lua_pushfstring(L, "the payload is no %s", sh_protobuf_name(shape->message).ptr);
         lua_setfield(L, -2, "undecodable");
         return;
+    }
+    if (shape->metatable) {
+        lua_pushvalue(L, shape->metatable);
+        lua_setmetatable(L, -2);
     }
     lua_setfield(L, -2, "payload");
 }
+
+/* ---- events */
 
 /* Pushes the event but for what it carries; its metatable is at `metatable`. */
 static void push_event(lua_State *L, sh_nats_msg_t *msg, int metatable) {
@@ -172,17 +214,22 @@ static void push_options(lua_State *L, const running_t *r) {
 
 /* Pushes the list of the job's events. */
 static void push_events(lua_State *L, running_t *r) {
-    const sh_protobuf_message_t *message = NULL;
-    sh_str_t subject = SH_STR_NULL;
+    shape_t shape = {0};
     push_metatable(L, r);
     int metatable = lua_gettop(L);
+    if (r->subscription->field_count) {
+        push_payload_metatable(L, r->subscription);
+        shape.metatable = lua_gettop(L);
+    }
     lua_createtable(L, (int)r->count, 0);
     for (uint32_t i = 0; i < r->count; i++) {
         push_event(L, r->messages[i], metatable);
-        set_payload(L, r->vm, r->messages[i], &subject, &message);
+        shape_of(&shape, r, sh_nats_msg_subject(r->messages[i]));
+        set_payload(L, &shape, r->messages[i]);
         lua_rawseti(L, -2, (int)i + 1);
     }
-    lua_remove(L, metatable);
+    lua_replace(L, metatable);
+    lua_settop(L, metatable);
 }
 
 /* Pushes the event that is buried: as bytes, since it may be one that cannot be decoded. */

@@ -337,7 +337,7 @@ int sh_lua_protobuf_encode(lua_State *L, int idx, const sh_protobuf_message_t *m
 
 /* ---- from the wire */
 
-static int push_message(lua_State *L, sh_protobuf_reader_t *reader);
+static int push_message(lua_State *L, sh_protobuf_reader_t *reader, const sh_lua_protobuf_fields_t *only);
 
 static void push_wide(lua_State *L, const char *format, int64_t n, bool is_exact) {
     char text[INT64_TEXT_MAX];
@@ -374,7 +374,7 @@ static int push_value(lua_State *L, sh_protobuf_reader_t *reader, const sh_proto
     case SH_PROTOBUF_BYTES: lua_pushlstring(L, value.text.ptr, value.text.len); break;
     case SH_PROTOBUF_MESSAGE: {
         int rc = sh_protobuf_reader_enter(&inside, reader, value.text);
-        return rc ? rc : push_message(L, &inside);
+        return rc ? rc : push_message(L, &inside, NULL);
     }
     }
     return SH_OK;
@@ -402,17 +402,21 @@ static bool push_default(lua_State *L, const sh_protobuf_field_t *field) {
 typedef struct decoder {
     lua_State *L;
     const sh_protobuf_message_t *message;
+    const sh_lua_protobuf_fields_t *only; /* NULL: all */
     int names, table;
     uint32_t next;                   /* the fields below it have their value or their default */
     const sh_protobuf_field_t *list; /* whose list is on top of the stack, with so many values */
     int length;
 } decoder_t;
 
+static bool is_wanted(const decoder_t *d, uint32_t place) { return !d->only || (d->only->bits[place / 64] >> place % 64 & 1); }
+
 static void push_name(const decoder_t *d, const sh_protobuf_field_t *field) { lua_rawgeti(d->L, d->names, (int)field->place + 1); }
 
 static void fill_up_to(decoder_t *d, uint32_t place) {
     for (; d->next < place; d->next++) {
         const sh_protobuf_field_t *field = sh_protobuf_field_at(d->message, d->next);
+        if (!is_wanted(d, d->next)) continue;
         push_name(d, field);
         if (push_default(d->L, field)) lua_rawset(d->L, d->table);
         else lua_pop(d->L, 1);
@@ -441,8 +445,20 @@ static void close_list(decoder_t *d) {
     d->list = NULL;
 }
 
+/* Reads a message that nobody wants: it may still be none. */
+static int skip_message(sh_protobuf_reader_t *above, sh_str_t bytes) {
+    const sh_protobuf_field_t *field;
+    sh_protobuf_reader_t inside;
+    sh_protobuf_value_t value;
+    int rc = sh_protobuf_reader_enter(&inside, above, bytes);
+    while (rc == SH_OK && (rc = sh_protobuf_read(&inside, &field, &value)) > 0)
+        rc = field->kind == SH_PROTOBUF_MESSAGE ? skip_message(&inside, value.text) : SH_OK;
+    return rc;
+}
+
 static int push_field(decoder_t *d, sh_protobuf_reader_t *reader, const sh_protobuf_field_t *field, sh_protobuf_value_t value) {
     int rc;
+    if (!is_wanted(d, field->place)) return field->kind == SH_PROTOBUF_MESSAGE ? skip_message(reader, value.text) : SH_OK;
     if (d->list != field) {
         close_list(d);
         fill_up_to(d, field->place);
@@ -457,14 +473,14 @@ static int push_field(decoder_t *d, sh_protobuf_reader_t *reader, const sh_proto
 }
 
 /* Pushes the message that `reader` stands before, or leaves anything and a status. */
-static int push_message(lua_State *L, sh_protobuf_reader_t *reader) {
+static int push_message(lua_State *L, sh_protobuf_reader_t *reader, const sh_lua_protobuf_fields_t *only) {
     const sh_protobuf_field_t *field;
     sh_protobuf_value_t value;
     int rc, top = lua_gettop(L);
     luaL_checkstack(L, STACK_PER_LEVEL, "a message");
     uint32_t n = sh_protobuf_field_count(reader->message);
-    decoder_t d = {.L = L, .message = reader->message, .table = top + 1, .names = top + 2};
-    lua_createtable(L, 0, (int)n);
+    decoder_t d = {.L = L, .message = reader->message, .only = only, .table = top + 1, .names = top + 2};
+    lua_createtable(L, 0, (int)(only ? only->count : n));
     push_names(L, d.message);
     while ((rc = sh_protobuf_read(reader, &field, &value)) > 0)
         if ((rc = push_field(&d, reader, field, value))) return rc;
@@ -474,10 +490,17 @@ static int push_message(lua_State *L, sh_protobuf_reader_t *reader) {
     return rc;
 }
 
-int sh_lua_protobuf_push(lua_State *L, const sh_protobuf_message_t *message, sh_str_t bytes) {
+void sh_lua_protobuf_fields_add(sh_lua_protobuf_fields_t *fields, const sh_protobuf_message_t *message, sh_str_t name) {
+    const sh_protobuf_field_t *field = sh_protobuf_field(message, name);
+    if (!field || (fields->bits[field->place / 64] >> field->place % 64 & 1)) return;
+    fields->bits[field->place / 64] |= 1ull << field->place % 64;
+    fields->count++;
+}
+
+int sh_lua_protobuf_push(lua_State *L, const sh_protobuf_message_t *message, const sh_lua_protobuf_fields_t *only, sh_str_t bytes) {
     sh_protobuf_reader_t reader;
     int top = lua_gettop(L), rc = sh_protobuf_reader_init(&reader, message, bytes);
-    if (rc == SH_OK) rc = push_message(L, &reader);
+    if (rc == SH_OK) rc = push_message(L, &reader, only);
     if (rc) lua_settop(L, top);
     return rc;
 }

@@ -24,8 +24,17 @@
  * metamethod; may raise for lack of memory only. The message's set must live as long as the state, which keeps the names of its fields. */
 int sh_lua_protobuf_encode(lua_State *L, int idx, const sh_protobuf_message_t *message, sh_str_t *out, char *err, size_t err_size) SH_MUSTCHECK;
 
-/* Pushes the decoded message as a table. SH_EINVAL: the bytes are no such message; SH_ELIMIT; nothing is pushed then. May raise for lack of
- * memory only. */
-int sh_lua_protobuf_push(lua_State *L, const sh_protobuf_message_t *message, sh_str_t bytes) SH_MUSTCHECK;
+/* Fields of a message by their place: a bit each. */
+typedef struct sh_lua_protobuf_fields {
+    uint64_t bits[SH_PROTOBUF_FIELDS_MAX / 64];
+    uint32_t count;
+} sh_lua_protobuf_fields_t;
+
+/* Adds a field; names that the message does not have are passed over. */
+void sh_lua_protobuf_fields_add(sh_lua_protobuf_fields_t *fields, const sh_protobuf_message_t *message, sh_str_t name);
+
+/* Pushes the decoded message as a table; with `only`, no other fields of it (those of messages inside are all there), though all are checked.
+ * SH_EINVAL: the bytes are no such message; SH_ELIMIT; nothing is pushed then. May raise for lack of memory only. */
+int sh_lua_protobuf_push(lua_State *L, const sh_protobuf_message_t *message, const sh_lua_protobuf_fields_t *only, sh_str_t bytes) SH_MUSTCHECK;
 
 #endif

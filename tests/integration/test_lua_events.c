@@ -51,6 +51,8 @@ static const char SERVICE[] = "local kept\n"
                               "  read = function(tx, event) tx:query(\"SELECT nextval('inventory.runs')\") end,\n"
                               "  swallow = function(tx, event) pcall(tx.query, tx, \"SELECT nextval('inventory.runs')\") end,\n"
                               "  bad_read = function(tx, event) tx:query(\"SELECT nextval('inventory.runs')\"); error(\"it is bad\") end,\n"
+                              "  unset = function(tx, event) note(tx, event, \"[\" .. event.payload.customer_id .. \"]\") end,\n"
+                              "  other = function(tx, event) note(tx, event, event.payload.number) end,\n"
                               "  keep = function(tx, event) kept = event end,\n"
                               "  ask = function(tx, event) note(tx, event, kept.headers[\"Shama-Type\"]) end,\n"
                               "  head = function(tx, event) note(tx, event, event.headers[\"Shama-Type\"] .. \" \" .. event.type .. \" \" .. \n"
@@ -65,7 +67,8 @@ static const char SERVICE[] = "local kept\n"
                               "end\n"
                               "local db = require \"shama.db\"\n"
                               "return { name = \"inventory\", needs = { \"db\" }, publishes = {}, refusals = {}, routes = {},\n"
-                              "  events = { { \"quotation.approved\", on_approved, batch = true, max_deliver = 2 } } }\n";
+                              "  events = { { \"quotation.approved\", on_approved, batch = true, max_deliver = 2,\n"
+                              "    fields = { \"quotation_id\", \"customer_id\" } } } }\n";
 
 static const char SCHEMA[] =
     "SET client_min_messages = warning; DROP SCHEMA IF EXISTS inventory CASCADE; CREATE SCHEMA inventory;"
@@ -360,6 +363,17 @@ static void test_headers_end_with_the_handler(void **state) {
         strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "an event's headers can be asked for only while its handler runs"));
 }
 
+/* The subscription names two fields: an unset one of them is the default, another one is no silent nil. */
+static void test_fields_that_are_not_named_are_not_read(void **state) {
+    fixture_t *f = *state;
+    publish(f, A, NULL, "unset");
+    publish(f, B, NULL, "other");
+    create_consumer(f);
+    assert_true(run_until_answer(f, "SELECT string_agg(quotation_id, ',' ORDER BY quotation_id COLLATE \"C\") FROM inventory.effects", "[],unset"));
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.outbox", "1"));
+    assert_non_null(strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "the payload's \"number\" was not decoded"));
+}
+
 static void test_bad_event_becomes_one_dead_letter(void **state) {
     fixture_t *f = *state;
     publish(f, A, NULL, "q1");
@@ -425,6 +439,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_failing_handler_runs_once_a_try, setup, teardown),
         cmocka_unit_test_setup_teardown(test_headers_are_there_when_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_headers_end_with_the_handler, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fields_that_are_not_named_are_not_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_event_becomes_one_dead_letter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_undecodable_event_becomes_a_dead_letter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_event_without_uuid_is_handled_once, setup, teardown),

@@ -55,7 +55,8 @@ end
 
 local function handle(tx, options, handler, events)
   for i = 1, #events do
-    if events[i].undecodable then error(events[i].undecodable, 0) end
+    local problem = rawget(events[i], "undecodable")
+    if problem then error(problem, 0) end
   end
   if options.batch then
     handler(tx, events)

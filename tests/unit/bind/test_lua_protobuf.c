@@ -107,7 +107,7 @@ static int encode(const char *message, const char *chunk, sh_buf_t *out) {
 static void decodes_to(const char *message, sh_str_t bytes, const char *expression) {
     char chunk[1024];
     int top = lua_gettop(L);
-    assert_int_equal(sh_lua_protobuf_push(L, message_of(message), bytes), SH_OK);
+    assert_int_equal(sh_lua_protobuf_push(L, message_of(message), NULL, bytes), SH_OK);
     assert_int_equal(lua_gettop(L), top + 1);
     lua_setglobal(L, "got");
     snprintf(chunk, sizeof chunk, "return %s", expression);
@@ -286,15 +286,36 @@ static void limits_are_told(void **state) {
     assert_int_equal(encode("Types", "local t, l = ('x'):rep(1000), {} for i = 1, 2000 do l[i] = t end return { texts = l }", NULL), SH_ELIMIT);
 }
 
+/* What is not wanted is not there, and is checked all the same. */
+static void only_wanted_fields_are_decoded(void **state) {
+    (void)state;
+    sh_lua_protobuf_fields_t only = {0};
+    sh_buf_t bytes;
+    if (encode("Types", "return { wide = 5, text = 'a', texts = { 'b', 'c' }, list = { { text = 'd' } }, inner = { wide = 6, text = 'e' } }", &bytes)) fail_msg("%s", err);
+    static const char *const names[] = {"texts", "inner", "maybe", "number", "texts", "nothing"};
+    for (size_t i = 0; i < SH_ARRAY_LEN(names); i++) sh_lua_protobuf_fields_add(&only, message_of("Types"), sh_str_of(names[i]));
+    assert_int_equal(only.count, 4);
+    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"), &only, sh_buf_str(&bytes)), SH_OK);
+    lua_setglobal(L, "got");
+    eval("local n = 0 for _ in pairs(got) do n = n + 1 end\n"
+         "return n == 3 and got.texts[2] == 'c' and got.inner.text == 'e' and got.number == 0 and got.wide == nil and got.list == nil");
+    assert_true(lua_toboolean(L, -1));
+    lua_pop(L, 1);
+    sh_buf_dispose(&bytes);
+    /* list[1].text is cut, text is no UTF-8 */
+    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"), &only, SH_STR("\x62\x02\x7a\x05")), SH_EINVAL);
+    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"), &only, SH_STR("\x7a\x01\xff")), SH_EINVAL);
+}
+
 static void malformed_bytes_push_nothing(void **state) {
     (void)state;
     int top = lua_gettop(L);
-    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"),
+    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"), NULL,
                                           SH_STR("\x7a\x05"
                                                  "ab")),
                      SH_EINVAL);
     /* in a message of a list, after values that were fine */
-    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"), SH_STR("\x08\x01\x62\x05\x7a\x01\x61\x7a\x7f")), SH_EINVAL);
+    assert_int_equal(sh_lua_protobuf_push(L, message_of("Types"), NULL, SH_STR("\x08\x01\x62\x05\x7a\x01\x61\x7a\x7f")), SH_EINVAL);
     assert_int_equal(lua_gettop(L), top);
 }
 
@@ -323,7 +344,7 @@ static int there_and_back(lua_State *l) {
     char text[256];
     lua_settop(l, 1);
     if (sh_lua_protobuf_encode(l, 1, message_of("QuotationApprovedEvent"), &bytes, text, sizeof text)) return luaL_error(l, "%s", text);
-    if (sh_lua_protobuf_push(l, message_of("QuotationApprovedEvent"), bytes)) return luaL_error(l, "did not decode");
+    if (sh_lua_protobuf_push(l, message_of("QuotationApprovedEvent"), NULL, bytes)) return luaL_error(l, "did not decode");
     return 0;
 }
 
@@ -367,6 +388,7 @@ int main(void) {
         cmocka_unit_test(frozen_tables_are_tables),
         cmocka_unit_test(misuse_names_its_place),
         cmocka_unit_test(limits_are_told),
+        cmocka_unit_test(only_wanted_fields_are_decoded),
         cmocka_unit_test(malformed_bytes_push_nothing),
         cmocka_unit_test(out_of_memory_loses_nothing),
     };
