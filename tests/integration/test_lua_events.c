@@ -51,6 +51,7 @@ static const char SERVICE[] = "local kept\n"
                               "  read = function(tx, event) tx:query(\"SELECT nextval('inventory.runs')\") end,\n"
                               "  swallow = function(tx, event) pcall(tx.query, tx, \"SELECT nextval('inventory.runs')\") end,\n"
                               "  bad_read = function(tx, event) tx:query(\"SELECT nextval('inventory.runs')\"); error(\"it is bad\") end,\n"
+                              "  slow = function(tx, event) tx:query(\"SELECT pg_sleep(0.5)\") end,\n"
                               "  unset = function(tx, event) note(tx, event, \"[\" .. event.payload.customer_id .. \"]\") end,\n"
                               "  other = function(tx, event) note(tx, event, event.payload.number) end,\n"
                               "  keep = function(tx, event) kept = event end,\n"
@@ -409,6 +410,24 @@ static void test_event_without_uuid_is_handled_once(void **state) {
     assert_true(run_until_answer(f, "SELECT event_id || ' ' || quotation_id FROM inventory.effects", "00000000-0000-8000-8000-000000000001 q1"));
 }
 
+/* The connection is lost between the flight with the inbox row and the one with COMMIT: nothing is kept, and the second try does it all. */
+static void test_connection_lost_in_the_middle(void **state) {
+    fixture_t *f = *state;
+    create_consumer(f);
+    publish(f, A, NULL, "slow");
+    assert_true(run_until_answer(f, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.5)%' AND wait_event = 'PgSleep'", "1"));
+    assert_string_equal(ask(f, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), "t");
+    run_for(f, 100);
+    assert_string_equal(ask(f, "SELECT count(*) FROM inventory.inbox"), "0");
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.effects", "1"));
+    run_for(f, 200);
+    assert_string_equal(ask(f, "SELECT (SELECT count(*) FROM inventory.effects) || ' ' || (SELECT count(*) FROM inventory.inbox)"), "1 1");
+    sh_consumer_stats_t stats;
+    sh_consumer_stats(f->consumer, &stats);
+    assert_int_equal(stats.failed, 0);
+    assert_int_equal(stats.handled, 1);
+}
+
 /* The database dies and comes back: the event is held meanwhile and costs none of its two tries. */
 static void test_database_killed_and_back(void **state) {
     fixture_t *f = *state;
@@ -443,6 +462,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_event_becomes_one_dead_letter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_undecodable_event_becomes_a_dead_letter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_event_without_uuid_is_handled_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_connection_lost_in_the_middle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_database_killed_and_back, setup, teardown),
     };
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
