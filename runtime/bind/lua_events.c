@@ -94,9 +94,12 @@ static int event_index(lua_State *L) {
     sh_nats_msg_t *msg = message_of(L, handle->running);
     if (!msg) return 0;
     lua_settop(L, 2);
-    if (is_headers) push_headers(L, msg);
-    else if (is_time) push_timestamp(L, msg);
-    else push_header(L, msg, is_type ? "Shama-Type" : "Shama-Correlation-Id");
+    if (is_headers)
+        push_headers(L, msg);
+    else if (is_time)
+        push_timestamp(L, msg);
+    else
+        push_header(L, msg, is_type ? "Shama-Type" : "Shama-Correlation-Id");
     lua_pushvalue(L, 3);
     lua_insert(L, 2);
     lua_rawset(L, 1);
@@ -289,13 +292,8 @@ void sh_lua_events_start(sh_vm_t *vm, const sh_subscription_t *subscription, sh_
                          sh_lua_events_done_fn fn, void *data) {
     SH_ASSERT(count > 0);
     running_t *r = sh_alloc(sizeof(*r));
-    *r = (running_t){.vm = vm,
-                     .subscription = subscription,
-                     .messages = messages,
-                     .count = count,
-                     .burial_error = burial_error,
-                     .fn = fn,
-                     .data = data};
+    *r = (running_t){
+        .vm = vm, .subscription = subscription, .messages = messages, .count = count, .burial_error = burial_error, .fn = fn, .data = data};
     /* A batch belongs to many requests; the first one stands for it in log lines. */
     const sh_task_opts_t opts = {
         .kind = SH_TASK_EVENT,

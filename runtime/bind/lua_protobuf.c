@@ -418,8 +418,10 @@ static void fill_up_to(decoder_t *d, uint32_t place) {
         const sh_protobuf_field_t *field = sh_protobuf_field_at(d->message, d->next);
         if (!is_wanted(d, d->next)) continue;
         push_name(d, field);
-        if (push_default(d->L, field)) lua_rawset(d->L, d->table);
-        else lua_pop(d->L, 1);
+        if (push_default(d->L, field))
+            lua_rawset(d->L, d->table);
+        else
+            lua_pop(d->L, 1);
     }
 }
 
@@ -467,8 +469,10 @@ static int push_field(decoder_t *d, sh_protobuf_reader_t *reader, const sh_proto
     }
     if (!field->is_repeated) push_name(d, field);
     if ((rc = push_value(d->L, reader, field, value))) return rc;
-    if (field->is_repeated) lua_rawseti(d->L, -2, ++d->length);
-    else lua_rawset(d->L, d->table);
+    if (field->is_repeated)
+        lua_rawseti(d->L, -2, ++d->length);
+    else
+        lua_rawset(d->L, d->table);
     return SH_OK;
 }
 

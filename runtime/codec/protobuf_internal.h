@@ -9,7 +9,7 @@
 struct sh_protobuf_message {
     sh_str_t name, short_name;
     uint32_t field_count;
-    bool has_parts; /* a singular message among its fields */
+    bool has_parts;              /* a singular message among its fields */
     sh_protobuf_field_t *fields; /* by number */
     const sh_protobuf_field_t **by_name;
     const char **names; /* in the order of by_name; for suggestions */

@@ -134,9 +134,7 @@ static bool was_there(sh_protobuf_reader_t *r, const sh_protobuf_field_t *field)
 static bool take_value(sh_protobuf_reader_t *r, const sh_protobuf_record_t *record, sh_protobuf_value_t *value) {
     const sh_protobuf_field_t *field = r->field;
     switch (field->kind) {
-    case SH_PROTOBUF_STRING:
-        value->text = record->bytes;
-        return is_text(record->bytes);
+    case SH_PROTOBUF_STRING: value->text = record->bytes; return is_text(record->bytes);
     case SH_PROTOBUF_BYTES: value->text = record->bytes; return true;
     case SH_PROTOBUF_MESSAGE: value->text = record->bytes; return field->is_repeated || !was_there(r, field);
     default: set_number(field, record->wire == WIRE_VARINT ? record->varint : little_endian(record->bytes), value); return true;

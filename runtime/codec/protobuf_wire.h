@@ -32,8 +32,8 @@ typedef struct sh_protobuf_reader {
     const sh_protobuf_field_t *field; /* of the value before */
     sh_str_t rest, run;               /* what is left of the message, and of a packed list in it */
     uint32_t depth;
-    uint32_t values, *total;                     /* read so far; total is the outermost reader's */
-    uint64_t seen[SH_PROTOBUF_FIELDS_MAX / 64];  /* singular messages that were there; set up where there can be one */
+    uint32_t values, *total;                    /* read so far; total is the outermost reader's */
+    uint64_t seen[SH_PROTOBUF_FIELDS_MAX / 64]; /* singular messages that were there; set up where there can be one */
 } sh_protobuf_reader_t;
 
 /* Begins with a whole message; `bytes` is borrowed while it is read. SH_ELIMIT: it is too long. */

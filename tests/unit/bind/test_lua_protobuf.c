@@ -180,9 +180,10 @@ static void what_is_missing_is_the_default(void **state) {
 /* Another writer may put fields in any order, say one twice, and scatter a list. */
 static void any_order_is_read(void **state) {
     (void)state;
-    decodes_to("Types", SH_STR("\x7a\x01z\x08\x01\x4a\x01\x61\x08\x02\x4a\x01\x62\x50\x02\x4a\x01\x63"),
-               "got.text == 'z' and got.wide == 2 and #got.texts == 3 and got.texts[1] == 'a' and got.texts[3] == 'c' and got.moods[1] == 'CROSS' and "
-               "got.narrow == 0 and got.maybe == nil");
+    decodes_to(
+        "Types", SH_STR("\x7a\x01z\x08\x01\x4a\x01\x61\x08\x02\x4a\x01\x62\x50\x02\x4a\x01\x63"),
+        "got.text == 'z' and got.wide == 2 and #got.texts == 3 and got.texts[1] == 'a' and got.texts[3] == 'c' and got.moods[1] == 'CROSS' and "
+        "got.narrow == 0 and got.maybe == nil");
     decodes_to("Types", SH_STR("\x42\x02\x08\x05\x52\x02\x00\x02"), "got.inner.wide == 5 and got.inner.text == '' and #got.moods == 2");
 }
 
@@ -291,7 +292,8 @@ static void only_wanted_fields_are_decoded(void **state) {
     (void)state;
     sh_lua_protobuf_fields_t only = {0};
     sh_buf_t bytes;
-    if (encode("Types", "return { wide = 5, text = 'a', texts = { 'b', 'c' }, list = { { text = 'd' } }, inner = { wide = 6, text = 'e' } }", &bytes)) fail_msg("%s", err);
+    if (encode("Types", "return { wide = 5, text = 'a', texts = { 'b', 'c' }, list = { { text = 'd' } }, inner = { wide = 6, text = 'e' } }", &bytes))
+        fail_msg("%s", err);
     static const char *const names[] = {"texts", "inner", "maybe", "number", "texts", "nothing"};
     for (size_t i = 0; i < SH_ARRAY_LEN(names); i++) sh_lua_protobuf_fields_add(&only, message_of("Types"), sh_str_of(names[i]));
     assert_int_equal(only.count, 4);
