@@ -7,17 +7,16 @@ local store = require "crm.store"
 
 local arrivals = {}
 
--- A sale makes a LEAD a customer, and is noted; many sales are three statements in one flight.
+-- A sale makes a LEAD a customer, and is noted; many sales are two statements in one flight.
 function arrivals.quotations_approved(tx, events)
   local ids, customers, subjects, quotations = {}, {}, {}, {}
-  for i, event in ipairs(events) do
-    local payload = event.payload
+  for i = 1, #events do
+    local payload = events[i].payload
     ids[i], customers[i], quotations[i] = uuid.v7(), payload.customer_id, payload.quotation_id
     subjects[i] = text.format(messages.SUBJECT_SOLD, { number = payload.number or "", total = payload.total_amount_exact,
       currency = payload.currency })
   end
   local now = clock.now()
-  tx:write(store.lock_leads, customers)
   tx:write(store.activate_leads, customers, now)
   tx:write(store.insert_system, ids, customers, subjects, quotations, "sold", now)
 end

@@ -38,7 +38,8 @@ return {
   },
 
   events = {
-    { "quotation.approved", arrivals.quotations_approved, batch = true },
+    { "quotation.approved", arrivals.quotations_approved, batch = true,
+      fields = { "quotation_id", "customer_id", "number", "total_amount_exact", "currency" } },
     { "quotation.cancelled", arrivals.quotation_cancelled },
   },
 }

@@ -32,10 +32,10 @@ store.interactions = INTERACTIONS .. "AND (occurred_at, id) < ($2::timestamptz, 
 store.insert_interaction = [[INSERT INTO crm.interactions (id, customer_id, kind, subject, body, occurred_at, created_at, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)]]
 
--- For many sales at once; leads are locked in the order of their ids.
-store.lock_leads = "SELECT id FROM crm.customers WHERE id = ANY ($1::uuid[]) AND status = 'LEAD' ORDER BY id FOR NO KEY UPDATE"
-store.activate_leads = [[UPDATE crm.customers SET status = 'ACTIVE', updated_at = $2, version = version + 1
-WHERE id = ANY ($1::uuid[]) AND status = 'LEAD']]
+-- For many sales at once; leads are locked in the order of their ids, so that two batches cannot lock each other out.
+store.activate_leads = [[WITH leads AS (
+  SELECT id FROM crm.customers WHERE id = ANY ($1::uuid[]) AND status = 'LEAD' ORDER BY id FOR NO KEY UPDATE)
+UPDATE crm.customers c SET status = 'ACTIVE', updated_at = $2, version = version + 1 FROM leads WHERE c.id = leads.id]]
 -- A quotation has one interaction per topic, whatever arrives how often; $5 and $6 are those of all.
 store.insert_system = [[INSERT INTO crm.interactions (id, customer_id, kind, subject, occurred_at, quotation_id, topic, created_at)
 SELECT n.id, n.customer_id, 'SYSTEM', n.subject, $6::timestamptz, n.quotation_id, $5, $6::timestamptz

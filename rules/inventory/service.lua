@@ -41,6 +41,6 @@ return {
   },
 
   events = {
-    { "quotation.approved", arrivals.quotations_approved, batch = true },
+    { "quotation.approved", arrivals.quotations_approved, batch = true, fields = { "quotation_id", "number", "version", "line_items" } },
   },
 }

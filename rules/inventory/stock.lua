@@ -25,39 +25,42 @@ local function move(product, command)
   }
 end
 
+-- The lines whose product would fall below nothing, as `after` has it.
+local function short_lines(products, lines, after)
+  local short = {}
+  for _, line in ipairs(lines) do
+    local product = products[line.product_id]
+    if after[line.product_id] < 0 then
+      short[#short + 1] = { product_id = line.product_id, requested = line.quantity, available = product and product.stock_on_hand or 0,
+        item_id = line.item_id }
+    end
+  end
+  return short
+end
+
 -- A sold quotation: all lines leave the stock, or none does. `products` are those of its lines, by id.
 -- -> { reduced = { { product_id, quantity, item_id, stock_on_hand } }, after = { [id] = on hand }, low = { ids } } or { short = { ... } }
 local function sell(products, command)
-  local after, wanted, order = {}, {}, {}
-  for _, line in ipairs(command.lines) do
+  local lines, after, order, reduced, is_short = command.lines, {}, {}, {}, false
+  for i = 1, #lines do
+    local line = lines[i]
     local id = line.product_id
-    if not wanted[id] then
-      wanted[id], order[#order + 1] = 0, id
+    local left = after[id]
+    if not left then
+      local product = products[id]
+      left, order[#order + 1] = product and product.stock_on_hand or 0, id
     end
-    wanted[id] = wanted[id] + line.quantity
+    left = left - line.quantity
+    if left < 0 then is_short = true end
+    after[id], reduced[i] = left, { product_id = id, quantity = line.quantity, item_id = line.item_id, stock_on_hand = left }
   end
-  local short_ids, short = {}, {}
-  for _, id in ipairs(order) do
-    local product = products[id]
-    local on_hand = product and product.stock_on_hand or 0
-    if on_hand < wanted[id] then short_ids[id] = on_hand end
-  end
-  for _, line in ipairs(command.lines) do
-    local available = short_ids[line.product_id]
-    if available then
-      short[#short + 1] = { product_id = line.product_id, requested = line.quantity, available = available, item_id = line.item_id }
-    end
-  end
-  if short[1] then return { short = short } end
+  if is_short then return { short = short_lines(products, lines, after) } end
 
-  local reduced, low = {}, {}
-  for i, line in ipairs(command.lines) do
-    local id = line.product_id
-    after[id] = (after[id] or products[id].stock_on_hand) - line.quantity
-    reduced[i] = { product_id = id, quantity = line.quantity, item_id = line.item_id, stock_on_hand = after[id] }
-  end
-  for _, id in ipairs(order) do
-    if crosses(products[id].stock_on_hand, after[id], products[id].reorder_level) then low[#low + 1] = id end
+  local low = {}
+  for i = 1, #order do
+    local id = order[i]
+    local product = products[id]
+    if crosses(product.stock_on_hand, after[id], product.reorder_level) then low[#low + 1] = id end
   end
   return { reduced = reduced, after = after, low = low }
 end

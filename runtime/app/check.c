@@ -40,6 +40,18 @@ int sh_check_bundle(const sh_config_t *config, sh_bundle_t **out, sh_buf_t *erro
     return rc;
 }
 
+/* What a handler says that it reads must be in the message. */
+static int check_fields(const sh_manifest_t *m, const sh_subscription_t *s, const sh_protobuf_message_t *message, sh_buf_t *error) {
+    for (uint32_t i = 0; i < s->field_count; i++) {
+        if (sh_protobuf_field(message, sh_str_of(s->fields[i]))) continue;
+        const char *near = sh_protobuf_nearest_field(message, s->fields[i]);
+        sh_buf_printf(error, "rules/%s/service.lua: events \"%s\": the message has no field \"%s\"", m->name, s->subject, s->fields[i]);
+        if (near) sh_buf_printf(error, " (did you mean \"%s\"?)", near);
+        return SH_EINVAL;
+    }
+    return SH_OK;
+}
+
 /* Every event a service publishes or hears of must have a message in the .proto files. */
 static int check_events(const sh_manifest_t *m, const sh_protobuf_t *protobuf, sh_buf_t *error) {
     for (uint32_t i = 0; i < m->publish_count; i++)
@@ -47,11 +59,15 @@ static int check_events(const sh_manifest_t *m, const sh_protobuf_t *protobuf, s
             sh_buf_printf(error, "rules/%s/service.lua: publishes[%u] \"%s\": no message for it in config/proto", m->name, i + 1, m->publishes[i]);
             return SH_EINVAL;
         }
-    for (uint32_t i = 0; i < m->subscription_count; i++)
-        if (!sh_protobuf_of_subject(protobuf, sh_str_of(m->subscriptions[i].subject))) {
+    for (uint32_t i = 0; i < m->subscription_count; i++) {
+        const sh_protobuf_message_t *message = sh_protobuf_of_subject(protobuf, sh_str_of(m->subscriptions[i].subject));
+        if (!message) {
             sh_buf_printf(error, "rules/%s/service.lua: events[%u] \"%s\": no message for it in config/proto", m->name, i + 1, m->subscriptions[i].subject);
             return SH_EINVAL;
         }
+        int rc = check_fields(m, &m->subscriptions[i], message, error);
+        if (rc) return rc;
+    }
     return SH_OK;
 }
 

@@ -177,23 +177,42 @@ static void take_modules(void *data, sh_task_t *task, int status, lua_State *L, 
     sh_findings_add_text(in->findings, SH_SEVERITY_ERROR, "internal", text ? text : sh_err_text(status));
 }
 
-static void check_subject(inspection_t *in, const sh_protobuf_t *protobuf, const char *subject) {
-    char file[96], quoted[128], message[256];
+/* Adds what is wrong with `name`, at the line of service.lua that has it in quotes first. */
+static void add_at_name(inspection_t *in, const char *name, const char *code, const char *message) {
+    char file[96], quoted[128];
     long line = 1;
-    if (sh_protobuf_of_subject(protobuf, sh_str_of(subject))) return;
     snprintf(file, sizeof file, "rules/%s/service.lua", in->service);
-    snprintf(quoted, sizeof quoted, "\"%s\"", subject);
+    snprintf(quoted, sizeof quoted, "\"%s\"", name);
     sh_str_t text = sh_bundle_file(in->bundle, file);
     const char *at = memmem(text.ptr, text.len, quoted, strlen(quoted));
     for (const char *c = text.ptr; at && c < at; c++) line += *c == '\n';
+    sh_findings_add(in->findings, SH_SEVERITY_ERROR, code, file, line, message);
+}
+
+static const sh_protobuf_message_t *check_subject(inspection_t *in, const sh_protobuf_t *protobuf, const char *subject) {
+    char message[256];
+    const sh_protobuf_message_t *found = sh_protobuf_of_subject(protobuf, sh_str_of(subject));
+    if (found) return found;
     snprintf(message, sizeof message, "no message in config/proto says `subject: %s`; add one, or correct the name", subject);
-    sh_findings_add(in->findings, SH_SEVERITY_ERROR, "event-unknown", file, line, message);
+    add_at_name(in, subject, "event-unknown", message);
+    return NULL;
+}
+
+static void check_fields(inspection_t *in, const sh_subscription_t *s, const sh_protobuf_message_t *of) {
+    char message[256];
+    for (uint32_t i = 0; of && i < s->field_count; i++) {
+        if (sh_protobuf_field(of, sh_str_of(s->fields[i]))) continue;
+        snprintf(message, sizeof message, "%s has no field \"%s\"; correct the name in `fields` of %s", sh_protobuf_short_name(of).ptr, s->fields[i],
+                 s->subject);
+        add_at_name(in, s->fields[i], "event-field-unknown", message);
+    }
 }
 
 static void check_events(inspection_t *in, const sh_workbench_t *bench) {
     const sh_manifest_t *m = sh_vm_manifest(bench->vm);
     for (uint32_t i = 0; i < m->publish_count; i++) check_subject(in, bench->protobuf, m->publishes[i]);
-    for (uint32_t i = 0; i < m->subscription_count; i++) check_subject(in, bench->protobuf, m->subscriptions[i].subject);
+    for (uint32_t i = 0; i < m->subscription_count; i++)
+        check_fields(in, &m->subscriptions[i], check_subject(in, bench->protobuf, m->subscriptions[i].subject));
 }
 
 /* What sources.lua and the syntax check found already, better placed. */

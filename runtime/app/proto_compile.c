@@ -1,6 +1,7 @@
 /* Runs protoc as a child with two pipes, one for the descriptors and one for its complaints. */
 #include "app/proto_compile.h"
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/time.h"
 #include "codec/protobuf.h"

@@ -10,7 +10,7 @@ typedef void (*sh_lua_events_done_fn)(void *data, int status, const char *error)
 
 /* A sh_consumer_start_fn (events/consumer.h). Calls deliver(options, handler, events) of the module "shama.consumer", or bury(options, event, error)
  * when burial_error is not NULL. Payloads are decoded by the descriptors of the vm's context (bind/lua_context.h); one that cannot be decoded
- * fails its event. The messages are read before this returns and not touched after. */
+ * fails its event. The messages are borrowed until `fn` runs: what an event's headers say is read when a handler asks for it. */
 void sh_lua_events_start(sh_vm_t *vm, const sh_subscription_t *subscription, sh_nats_msg_t *const *messages, uint32_t count, const char *burial_error,
                          sh_lua_events_done_fn fn, void *data);
 

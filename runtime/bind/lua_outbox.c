@@ -30,7 +30,7 @@ void sh_outbox_dispose(sh_outbox_t *o) {
     sh_outbox_init(o);
 }
 
-static const char *make_headers(sh_outbox_t *o, sh_task_t *task, const char *service, const char *id, sh_str_t type) {
+static const char *make_headers(sh_outbox_t *o, sh_task_t *task, const char *service, const char *id, sh_str_t type, int64_t now_us) {
     sh_buf_t b = {0};
     sh_buf_put_lit(&b, "{\"Nats-Msg-Id\":\"");
     sh_buf_put_c(&b, id);
@@ -40,7 +40,9 @@ static const char *make_headers(sh_outbox_t *o, sh_task_t *task, const char *ser
     sh_buf_put_json(&b, sh_str_of(service));
     sh_buf_put_lit(&b, ",\"Shama-Correlation-Id\":");
     sh_buf_put_json(&b, sh_task_request_id(task));
-    sh_buf_printf(&b, ",\"Shama-Time\":\"%lld\"", (long long)(sh_time_wall_us() / 1000));
+    sh_buf_put_lit(&b, ",\"Shama-Time\":\"");
+    sh_buf_put_i64(&b, now_us / 1000);
+    sh_buf_put_byte(&b, '"');
     if (sh_task_traceparent(task).len) {
         sh_buf_put_lit(&b, ",\"traceparent\":");
         sh_buf_put_json(&b, sh_task_traceparent(task));
@@ -59,18 +61,14 @@ void sh_outbox_add(lua_State *L, sh_outbox_t *o, sh_task_t *task, const char *su
     if (manifest && !sh_manifest_may_publish(manifest, subject)) luaL_error(L, "the manifest's `publishes` does not list \"%s\"", subject);
     const sh_protobuf_message_t *message = c->protobuf ? sh_protobuf_of_subject(c->protobuf, sh_str_of(subject)) : NULL;
     if (!message) luaL_error(L, "there is no message for \"%s\" in config/proto", subject);
-    sh_buf_t bytes = {0};
-    if (sh_lua_protobuf_encode(L, payload, c->protobuf, sh_protobuf_name(message), &bytes, error, sizeof error)) {
-        sh_buf_dispose(&bytes);
-        luaL_error(L, "event %s: %s", subject, error);
-    }
+    sh_str_t bytes;
+    if (sh_lua_protobuf_encode(L, payload, message, &bytes, error, sizeof error)) luaL_error(L, "event %s: %s", subject, error);
     sh_task_account(task)->sent_bytes += 2 * bytes.len;
-    if (sh_task_account(task)->sent_bytes > sh_vm_budget(vm)->memory_bytes) {
-        sh_buf_dispose(&bytes);
+    if (sh_task_account(task)->sent_bytes > sh_vm_budget(vm)->memory_bytes)
         luaL_error(L, "the task's events and parameters are larger than budget.memory_mb allows");
-    }
     sh_outbox_event_t *e = SH_ARENA_NEW(&o->arena, sh_outbox_event_t);
-    sh_uuid_v7(c->uuids, sh_time_wall_us(), e->id);
+    int64_t now_us = sh_time_wall_us();
+    sh_uuid_v7(c->uuids, now_us, e->id);
     e->subject = sh_arena_str(&o->arena, sh_str_of(subject)).ptr;
     e->aggregate = sh_arena_str(&o->arena, sh_str_of(aggregate)).ptr;
     char *hex = sh_arena_alloc(&o->arena, bytes.len * 2 + 3);
@@ -79,10 +77,7 @@ void sh_outbox_add(lua_State *L, sh_outbox_t *o, sh_task_t *task, const char *su
     sh_hex_encode(bytes.ptr, bytes.len, hex + 2);
     hex[2 + 2 * bytes.len] = 0;
     e->payload = hex;
-    sh_buf_dispose(&bytes);
-    sh_str_t type = sh_protobuf_name(message);
-    const char *dot = memrchr(type.ptr, '.', type.len);
-    e->headers = make_headers(o, task, c->service, e->id, dot ? sh_str(dot + 1, type.len - (size_t)(dot + 1 - type.ptr)) : type);
+    e->headers = make_headers(o, task, c->service, e->id, sh_protobuf_short_name(message), now_us);
     if (o->last) o->last->next = e;
     else o->first = e;
     o->last = e;
@@ -96,25 +91,37 @@ static const char *column(const sh_outbox_event_t *e, int i) {
     return columns[i];
 }
 
+/* The INSERT into this schema's outbox that goes on with `rest`. */
+static sh_str_t insert_into(sh_arena_t *arena, const char *schema, sh_str_t rest) {
+    static const char before[] = "INSERT INTO ", after[] = ".outbox (event_id, subject, aggregate, headers, payload) ";
+    size_t len = strlen(schema), before_len = sizeof before - 1, after_len = sizeof after - 1;
+    sh_str_t sql = {.len = before_len + len + after_len + rest.len};
+    char *at = sh_arena_alloc(arena, sql.len + 1);
+    sql.ptr = at;
+    at = (char *)memcpy(at, before, before_len) + before_len;
+    at = (char *)memcpy(at, schema, len) + len;
+    at = (char *)memcpy(at, after, after_len) + after_len;
+    memcpy(at, rest.ptr, rest.len + 1); /* with its NUL */
+    return sql;
+}
+
 void sh_outbox_statement(const sh_outbox_t *o, const char *schema, sh_arena_t *arena, sh_pg_statement_t *out) {
     const char **params = sh_arena_alloc(arena, COLUMNS * sizeof *params);
-    const char *sql;
+    out->param_count = COLUMNS;
+    out->params = params;
     if (o->count == 1) {
-        sql = sh_arena_printf(arena, "INSERT INTO %s.outbox (event_id, subject, aggregate, headers, payload) VALUES ($1, $2, $3, $4, $5)", schema);
-        for (int i = 0; i < COLUMNS; i++) params[i] = sh_arena_str(arena, sh_str_of(column(o->first, i))).ptr;
-    } else {
-        sql = sh_arena_printf(arena,
-                              "INSERT INTO %s.outbox (event_id, subject, aggregate, headers, payload) "
-                              "SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])",
-                              schema);
-        for (int i = 0; i < COLUMNS; i++) {
-            sh_buf_t b = {0};
-            sh_buf_put_byte(&b, '{');
-            for (const sh_outbox_event_t *e = o->first; e; e = e->next) sh_pg_array_put(&b, sh_str_of(column(e, i)));
-            sh_buf_put_byte(&b, '}');
-            params[i] = sh_arena_str(arena, sh_buf_str(&b)).ptr;
-            sh_buf_dispose(&b);
-        }
+        out->sql = insert_into(arena, schema, SH_STR("VALUES ($1, $2, $3, $4, $5)"));
+        for (int i = 0; i < COLUMNS; i++) params[i] = column(o->first, i);
+        return;
     }
-    *out = (sh_pg_statement_t){sh_str_of(sql), COLUMNS, params};
+    out->sql = insert_into(arena, schema, SH_STR("SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])"));
+    sh_buf_t array = {0};
+    for (int i = 0; i < COLUMNS; i++) {
+        sh_buf_clear(&array);
+        sh_buf_put_byte(&array, '{');
+        for (const sh_outbox_event_t *e = o->first; e; e = e->next) sh_pg_array_put(&array, sh_str_of(column(e, i)));
+        sh_buf_put_byte(&array, '}');
+        params[i] = sh_arena_str(arena, sh_buf_str(&array)).ptr;
+    }
+    sh_buf_dispose(&array);
 }

@@ -21,7 +21,7 @@ void sh_outbox_dispose(sh_outbox_t *outbox);
  * event's message does not have. The headers carry event id, type, source, correlation id, time and traceparent. */
 void sh_outbox_add(lua_State *L, sh_outbox_t *outbox, sh_task_t *task, const char *subject, const char *aggregate, int payload);
 
-/* The INSERT for all events; text and parameters live in `arena`. */
+/* The INSERT for all events; text and parameters live in `arena` and in the outbox. */
 void sh_outbox_statement(const sh_outbox_t *outbox, const char *schema, sh_arena_t *arena, sh_pg_statement_t *out);
 
 #endif

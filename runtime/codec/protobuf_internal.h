@@ -1,17 +1,16 @@
-/* The inside of a descriptor set, shared by protobuf_load.c and protobuf.c only. */
+/* The inside of a descriptor set, shared by the protobuf files of this folder only. */
 #ifndef SH_PROTOBUF_INTERNAL_H
 #define SH_PROTOBUF_INTERNAL_H
 
+#include "base/arena.h"
 #include "base/map.h"
 #include "codec/protobuf.h"
 
-#include <protobuf-c/protobuf-c.h>
-
 struct sh_protobuf_message {
-    ProtobufCMessageDescriptor c; /* what libprotobuf-c works by; first, so that an instance's descriptor is its message */
     sh_str_t name, short_name;
     uint32_t field_count;
-    sh_protobuf_field_t *fields; /* by number, beside c.fields */
+    bool has_parts;              /* a singular message among its fields */
+    sh_protobuf_field_t *fields; /* by number */
     const sh_protobuf_field_t **by_name;
     const char **names; /* in the order of by_name; for suggestions */
 };
@@ -22,7 +21,7 @@ struct sh_protobuf {
     sh_map_t enums;    /* full name -> sh_protobuf_enum_t */
 };
 
-/* A reader of the wire format (protobuf.dev/programming-guides/encoding). */
+/* One field of an encoded message, whatever it means (protobuf.dev/programming-guides/encoding). */
 typedef struct sh_protobuf_record {
     uint32_t number, wire;
     uint64_t varint; /* wire 0 */
@@ -31,8 +30,5 @@ typedef struct sh_protobuf_record {
 
 /* Takes the next field off `in`. 1: taken; 0: the end; SH_EINVAL: malformed. */
 int sh_protobuf_next(sh_str_t *in, sh_protobuf_record_t *out) SH_MUSTCHECK;
-
-/* Bytes of one value of a field inside an instance, and inside a repeated field's array. */
-size_t sh_protobuf_size_of(sh_protobuf_kind_t kind);
 
 #endif

@@ -1,4 +1,4 @@
-/* Reads a FileDescriptorSet (google/protobuf/descriptor.proto) and lays messages out as libprotobuf-c wants them.
+/* Reads a FileDescriptorSet (google/protobuf/descriptor.proto) into messages and their fields.
  *
  * Two passes: the first gives every message and enum its name, the second builds fields, whose types may stand further down or in
  * another file. Only the few members of descriptor.proto that matter here are read; their numbers stand in the enums below. */
@@ -204,20 +204,20 @@ static int read_field(load_t *l, sh_str_t bytes, raw_field_t *out) {
 /* FieldDescriptorProto.Type, from 1 on. */
 static const struct {
     sh_protobuf_kind_t kind;
-    ProtobufCType type;
+    sh_protobuf_encoding_t encoding;
 } types[] = {
-    [1] = {SH_PROTOBUF_DOUBLE, PROTOBUF_C_TYPE_DOUBLE},   [2] = {SH_PROTOBUF_FLOAT, PROTOBUF_C_TYPE_FLOAT},
-    [3] = {SH_PROTOBUF_INT64, PROTOBUF_C_TYPE_INT64},     [4] = {SH_PROTOBUF_UINT64, PROTOBUF_C_TYPE_UINT64},
-    [5] = {SH_PROTOBUF_INT32, PROTOBUF_C_TYPE_INT32},     [6] = {SH_PROTOBUF_UINT64, PROTOBUF_C_TYPE_FIXED64},
-    [7] = {SH_PROTOBUF_UINT32, PROTOBUF_C_TYPE_FIXED32},  [8] = {SH_PROTOBUF_BOOL, PROTOBUF_C_TYPE_BOOL},
-    [9] = {SH_PROTOBUF_STRING, PROTOBUF_C_TYPE_STRING},   [11] = {SH_PROTOBUF_MESSAGE, PROTOBUF_C_TYPE_MESSAGE},
-    [12] = {SH_PROTOBUF_BYTES, PROTOBUF_C_TYPE_BYTES},    [13] = {SH_PROTOBUF_UINT32, PROTOBUF_C_TYPE_UINT32},
-    [14] = {SH_PROTOBUF_ENUM, PROTOBUF_C_TYPE_ENUM},      [15] = {SH_PROTOBUF_INT32, PROTOBUF_C_TYPE_SFIXED32},
-    [16] = {SH_PROTOBUF_INT64, PROTOBUF_C_TYPE_SFIXED64}, [17] = {SH_PROTOBUF_INT32, PROTOBUF_C_TYPE_SINT32},
-    [18] = {SH_PROTOBUF_INT64, PROTOBUF_C_TYPE_SINT64},
+    [1] = {SH_PROTOBUF_DOUBLE, SH_PROTOBUF_FIXED64}, [2] = {SH_PROTOBUF_FLOAT, SH_PROTOBUF_FIXED32},
+    [3] = {SH_PROTOBUF_INT64, SH_PROTOBUF_VARINT},   [4] = {SH_PROTOBUF_UINT64, SH_PROTOBUF_VARINT},
+    [5] = {SH_PROTOBUF_INT32, SH_PROTOBUF_VARINT},   [6] = {SH_PROTOBUF_UINT64, SH_PROTOBUF_FIXED64},
+    [7] = {SH_PROTOBUF_UINT32, SH_PROTOBUF_FIXED32}, [8] = {SH_PROTOBUF_BOOL, SH_PROTOBUF_VARINT},
+    [9] = {SH_PROTOBUF_STRING, SH_PROTOBUF_LENGTH},  [11] = {SH_PROTOBUF_MESSAGE, SH_PROTOBUF_LENGTH},
+    [12] = {SH_PROTOBUF_BYTES, SH_PROTOBUF_LENGTH},  [13] = {SH_PROTOBUF_UINT32, SH_PROTOBUF_VARINT},
+    [14] = {SH_PROTOBUF_ENUM, SH_PROTOBUF_VARINT},   [15] = {SH_PROTOBUF_INT32, SH_PROTOBUF_FIXED32},
+    [16] = {SH_PROTOBUF_INT64, SH_PROTOBUF_FIXED64}, [17] = {SH_PROTOBUF_INT32, SH_PROTOBUF_ZIGZAG},
+    [18] = {SH_PROTOBUF_INT64, SH_PROTOBUF_ZIGZAG},
 };
 
-static int build_field(load_t *l, const char *where, const raw_field_t *raw, sh_protobuf_field_t *field, ProtobufCFieldDescriptor *c) {
+static int build_field(load_t *l, const char *where, const raw_field_t *raw, sh_protobuf_field_t *field) {
     const char *name = (field->name = sh_arena_str(&l->pb->arena, raw->name)).ptr;
     if (raw->type == TYPE_GROUP) return refuse(l, "%s.%s: groups are not supported", where, name);
     if (raw->type == 0 || raw->type >= SH_ARRAY_LEN(types)) return malformed(l);
@@ -226,7 +226,9 @@ static int build_field(load_t *l, const char *where, const raw_field_t *raw, sh_
     if (raw->number == 0 || raw->number > NUMBER_MAX) return malformed(l);
     field->number = (uint32_t)raw->number;
     field->kind = types[raw->type].kind;
+    field->encoding = types[raw->type].encoding;
     field->is_repeated = raw->label == LABEL_REPEATED;
+    field->is_packed = field->is_repeated && raw->is_packed && field->encoding != SH_PROTOBUF_LENGTH;
     field->has_presence = !field->is_repeated && (raw->is_optional || field->kind == SH_PROTOBUF_MESSAGE);
     sh_str_t type_name = raw->type_name.len ? sh_str(raw->type_name.ptr + 1, raw->type_name.len - 1) : SH_STR_NULL; /* begins with '.' */
     if (field->kind == SH_PROTOBUF_MESSAGE) field->message = sh_map_get(&l->pb->messages, type_name);
@@ -234,43 +236,7 @@ static int build_field(load_t *l, const char *where, const raw_field_t *raw, sh_
     if ((field->kind == SH_PROTOBUF_MESSAGE && !field->message) || (field->kind == SH_PROTOBUF_ENUM && !field->enumeration))
         return refuse(l, "%s.%s: its type %.*s is not in the set; write it with --include_imports", where, name, (int)raw->type_name.len,
                       raw->type_name.ptr);
-
-    bool can_pack = field->kind < SH_PROTOBUF_STRING;
-    *c = (ProtobufCFieldDescriptor){
-        .name = name,
-        .id = field->number,
-        .type = types[raw->type].type,
-        .label = field->is_repeated ? PROTOBUF_C_LABEL_REPEATED
-                 : raw->is_optional ? PROTOBUF_C_LABEL_OPTIONAL
-                                    : PROTOBUF_C_LABEL_NONE,
-        .descriptor = field->message ? (const void *)&field->message->c : NULL,
-        .flags = field->is_repeated && can_pack && raw->is_packed ? PROTOBUF_C_FIELD_FLAG_PACKED : 0,
-    };
     return SH_OK;
-}
-
-static uint32_t place(size_t *end, size_t size, size_t align) {
-    size_t at = (*end + align - 1) / align * align;
-    *end = at + size;
-    return (uint32_t)at;
-}
-
-/* Gives every member its offset, as a C compiler would. */
-static void lay_out(sh_protobuf_message_t *m, ProtobufCFieldDescriptor *c) {
-    size_t end = sizeof(ProtobufCMessage);
-    for (uint32_t i = 0; i < m->field_count; i++) {
-        sh_protobuf_field_t *f = &m->fields[i];
-        size_t size = f->is_repeated ? sizeof(void *) : sh_protobuf_size_of(f->kind), align = size < sizeof(void *) ? size : sizeof(void *);
-        bool is_pointer = f->kind == SH_PROTOBUF_STRING || f->kind == SH_PROTOBUF_MESSAGE;
-        if (f->is_repeated)
-            f->quantifier = place(&end, sizeof(size_t), sizeof(size_t));
-        else if (f->has_presence && !is_pointer)
-            f->quantifier = place(&end, sizeof(protobuf_c_boolean), sizeof(protobuf_c_boolean));
-        f->offset = place(&end, size, align);
-        c[i].offset = f->offset;
-        c[i].quantifier_offset = f->quantifier;
-    }
-    m->c.sizeof_message = (end + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
 }
 
 static int by_number(const void *a, const void *b) {
@@ -282,28 +248,12 @@ static int by_name(const void *a, const void *b) {
     return strcmp((*(const sh_protobuf_field_t *const *)a)->name.ptr, (*(const sh_protobuf_field_t *const *)b)->name.ptr);
 }
 
-/* libprotobuf-c finds a field by its number in runs of numbers without a gap, closed by a sentinel. */
-static const ProtobufCIntRange *ranges_of(sh_arena_t *arena, const sh_protobuf_message_t *m, unsigned *count) {
-    ProtobufCIntRange *ranges = sh_arena_calloc(arena, (m->field_count + 1) * sizeof *ranges);
-    unsigned n = 0;
-    for (uint32_t i = 0; i < m->field_count; i++)
-        if (i == 0 || m->fields[i].number != m->fields[i - 1].number + 1) ranges[n++] = (ProtobufCIntRange){(int)m->fields[i].number, i};
-    ranges[n] = (ProtobufCIntRange){0, m->field_count};
-    *count = n;
-    return ranges;
-}
-
 static void index_names(sh_arena_t *arena, sh_protobuf_message_t *m) {
-    unsigned *sorted = sh_arena_calloc(arena, (m->field_count + 1) * sizeof *sorted);
     m->by_name = sh_arena_calloc(arena, (m->field_count + 1) * sizeof *m->by_name);
     m->names = sh_arena_calloc(arena, (m->field_count + 1) * sizeof *m->names);
     for (uint32_t i = 0; i < m->field_count; i++) m->by_name[i] = &m->fields[i];
     qsort(m->by_name, m->field_count, sizeof *m->by_name, by_name);
-    for (uint32_t i = 0; i < m->field_count; i++) {
-        sorted[i] = (unsigned)(m->by_name[i] - m->fields);
-        m->names[i] = m->by_name[i]->name.ptr;
-    }
-    m->c.fields_sorted_by_name = sorted;
+    for (uint32_t i = 0; i < m->field_count; i++) m->names[i] = m->by_name[i]->name.ptr;
 }
 
 static int build_message(load_t *l, sh_protobuf_message_t *m, sh_str_t bytes) {
@@ -322,25 +272,18 @@ static int build_message(load_t *l, sh_protobuf_message_t *m, sh_str_t bytes) {
     qsort(raw, n, sizeof *raw, by_number);
     m->field_count = n;
     m->fields = sh_arena_calloc(&l->pb->arena, (n + 1) * sizeof *m->fields);
-    ProtobufCFieldDescriptor *c = sh_arena_calloc(&l->pb->arena, (n + 1) * sizeof *c);
     for (uint32_t i = 0; i < n; i++) {
-        if ((rc = build_field(l, m->name.ptr, &raw[i], &m->fields[i], &c[i]))) goto done;
+        if ((rc = build_field(l, m->name.ptr, &raw[i], &m->fields[i]))) goto done;
+        m->fields[i].place = i;
+        m->has_parts = m->has_parts || (m->fields[i].kind == SH_PROTOBUF_MESSAGE && !m->fields[i].is_repeated);
         if (i && m->fields[i].number == m->fields[i - 1].number) {
             rc = refuse(l, "%s: the number %u stands twice", m->name.ptr, m->fields[i].number);
             goto done;
         }
     }
-    lay_out(m, c);
     index_names(&l->pb->arena, m);
     for (uint32_t i = 1; i < n; i++)
         if (strcmp(m->names[i], m->names[i - 1]) == 0) rc = refuse(l, "%s: the field %s stands twice", m->name.ptr, m->names[i]);
-    m->c.magic = PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC;
-    m->c.name = m->c.c_name = m->name.ptr;
-    m->c.short_name = m->short_name.ptr;
-    m->c.package_name = "";
-    m->c.n_fields = n;
-    m->c.fields = c;
-    m->c.field_ranges = ranges_of(&l->pb->arena, m, &m->c.n_field_ranges);
 done:
     free(raw);
     return rc;

@@ -374,7 +374,7 @@ static void *compile_list(compiler_t *c, int manifest, const char *key, size_t s
 static void compile_route_entry(compiler_t *c, void *entry) { compile_route(c, entry); }
 
 static void compile_subscription(compiler_t *c, void *entry) {
-    static const char *const keys[] = {"batch", "max_deliver", "summary"};
+    static const char *const keys[] = {"batch", "max_deliver", "fields", "summary"};
     sh_subscription_t *s = entry;
     int table = lua_gettop(c->L);
     if (!lua_istable(c->L, table)) fail(c, "must be a table { subject, function }%s%s", "", "");
@@ -388,6 +388,7 @@ static void compile_subscription(compiler_t *c, void *entry) {
     s->handler = take_handler(c, "the second entry");
     s->batch = bool_field(c, table, "batch");
     s->max_deliver = (uint32_t)int_field(c, table, "max_deliver", 5);
+    s->field_count = texts_field(c, table, "fields", &s->fields);
     char *durable = sh_arena_printf(c->arena, "%s-%s", c->vm->service, s->subject);
     for (char *p = durable; *p; p++)
         if (*p == '.') *p = '_';

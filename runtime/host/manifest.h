@@ -37,6 +37,8 @@ typedef struct sh_subscription {
     const char *durable;           /* "inventory-quotation_approved" */
     bool batch;                    /* the handler takes a list */
     uint32_t max_deliver;          /* 5 */
+    const char *const *fields;     /* of the payload, what the handler reads; NULL: all of it */
+    uint32_t field_count;
     int handler;
 } sh_subscription_t;
 

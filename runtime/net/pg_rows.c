@@ -279,15 +279,23 @@ bool sh_pg_array_next(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out
     return true;
 }
 
+/* What is to be escaped in an array's item, from `p` on: most items have nothing of it. */
+static const char *next_escaped(const char *p, const char *end) {
+    const char *quote = memchr(p, '"', (size_t)(end - p));
+    if (quote) end = quote;
+    const char *backslash = memchr(p, '\\', (size_t)(end - p));
+    return backslash ? backslash : end;
+}
+
 void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
     const char *p = item.ptr, *end = item.ptr + item.len;
     sh_buf_reserve(out, item.len + 3);
     if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
     if (sh_buf_put_json_plain(out, item)) return; /* both write a text with nothing to escape in the same way */
     sh_buf_put_byte(out, '"');
-    while (p < end) { /* in runs: most items have nothing to escape */
+    while (p < end) {
         const char *from = p;
-        while (p < end && *p != '"' && *p != '\\') p++;
+        p = next_escaped(p, end);
         sh_buf_put(out, from, (size_t)(p - from));
         if (p < end) {
             sh_buf_put_byte(out, '\\');

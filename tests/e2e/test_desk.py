@@ -92,6 +92,7 @@ class Check(unittest.TestCase):
         self.edit(sales, 'SALES", "ADMIN" }', 'SALES", "MANAGER" }')
         self.edit(sales, "    LAST_ITEM = 422,\n", "")
         self.edit(sales, 'publishes = { "quotation.created", ', 'publishes = { "quotation.created", "quotation.forgotten", ')
+        self.edit(inventory, 'fields = { "quotation_id", ', 'fields = { "quotation_id", "cuotation_id", ')
         self.edit(inventory, "  refusals = {\n", "  refusals = {\n    NEVER_RAISED = 409,\n")
         for language in ("es", "en"):
             path = "rules/inventory/messages/%s.lua" % language
@@ -107,6 +108,7 @@ class Check(unittest.TestCase):
         self.assert_found(found, "role-unknown", sales, self.line(sales, "MANAGER"), text="MANAGER")
         self.assert_found(found, "refusal-unknown", "rules/sales/quotations.lua", self.line("rules/sales/quotations.lua", "LAST_ITEM"))
         self.assert_found(found, "event-unknown", sales, self.line(sales, "quotation.forgotten"))
+        self.assert_found(found, "event-field-unknown", inventory, self.line(inventory, "cuotation_id"), text="QuotationApprovedEvent")
         self.assert_found(found, "refusal-unused", inventory, self.line(inventory, "NEVER_RAISED"), "warning")
         self.assert_found(found, "message-unused", "rules/inventory/messages/es.lua", self.line("rules/inventory/messages/es.lua", "NEVER_SHOWN"), "warning")
         english = "rules/sales/messages/en.lua"

@@ -40,19 +40,40 @@ typedef struct fixture {
 static const char *const SUBJECTS[] = {"quotation.*", NULL};
 static const sh_nats_stream_t STREAM = {.name = "SHAMA_EVENTS", .subjects = SUBJECTS, .bytes_max = 1 << 26, .age_s_max = 3600};
 
-static const char SERVICE[] = "local function on_approved(tx, events)\n"
+/* What the handler does besides noting its effect is said by the quotation's id. `runs` is a sequence, which no rollback takes back. */
+static const char SERVICE[] = "local kept\n"
+                              "local function note(tx, event, id)\n"
+                              "  tx:write(\"INSERT INTO inventory.effects (event_id, quotation_id, correlation_id) VALUES ($1, $2, $3)\",\n"
+                              "    event.id, id, event.correlation_id)\n"
+                              "end\n"
+                              "local special = {\n"
+                              "  bad = function(tx, event) error(\"it is bad\") end,\n"
+                              "  read = function(tx, event) tx:query(\"SELECT nextval('inventory.runs')\") end,\n"
+                              "  swallow = function(tx, event) pcall(tx.query, tx, \"SELECT nextval('inventory.runs')\") end,\n"
+                              "  bad_read = function(tx, event) tx:query(\"SELECT nextval('inventory.runs')\"); error(\"it is bad\") end,\n"
+                              "  slow = function(tx, event) tx:query(\"SELECT pg_sleep(0.5)\") end,\n"
+                              "  unset = function(tx, event) note(tx, event, \"[\" .. event.payload.customer_id .. \"]\") end,\n"
+                              "  other = function(tx, event) note(tx, event, event.payload.number) end,\n"
+                              "  keep = function(tx, event) kept = event end,\n"
+                              "  ask = function(tx, event) note(tx, event, kept.headers[\"Shama-Type\"]) end,\n"
+                              "  head = function(tx, event) note(tx, event, event.headers[\"Shama-Type\"] .. \" \" .. event.type .. \" \" .. \n"
+                              "    tostring(event.headers == event.headers and event.timestamp > 0) .. \" \" .. tostring(event.nothing)) end,\n"
+                              "}\n"
+                              "local function on_approved(tx, events)\n"
                               "  for _, event in ipairs(events) do\n"
-                              "    tx:write(\"INSERT INTO inventory.effects (event_id, quotation_id, correlation_id) VALUES ($1, $2, $3)\",\n"
-                              "      event.id, event.payload.quotation_id, event.correlation_id)\n"
-                              "    if event.payload.quotation_id == \"bad\" then error(\"it is bad\") end\n"
+                              "    local id = event.payload.quotation_id\n"
+                              "    note(tx, event, id)\n"
+                              "    if special[id] then special[id](tx, event) end\n"
                               "  end\n"
                               "end\n"
                               "local db = require \"shama.db\"\n"
                               "return { name = \"inventory\", needs = { \"db\" }, publishes = {}, refusals = {}, routes = {},\n"
-                              "  events = { { \"quotation.approved\", on_approved, batch = true, max_deliver = 2 } } }\n";
+                              "  events = { { \"quotation.approved\", on_approved, batch = true, max_deliver = 2,\n"
+                              "    fields = { \"quotation_id\", \"customer_id\" } } } }\n";
 
 static const char SCHEMA[] =
     "SET client_min_messages = warning; DROP SCHEMA IF EXISTS inventory CASCADE; CREATE SCHEMA inventory;"
+    "CREATE SEQUENCE inventory.runs;"
     "CREATE TABLE inventory.effects (event_id uuid NOT NULL, quotation_id text NOT NULL, correlation_id text NOT NULL);"
     "CREATE TABLE inventory.inbox (consumer text, event_id uuid, processed_at timestamptz NOT NULL, PRIMARY KEY (consumer, event_id));"
     "CREATE TABLE inventory.outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL UNIQUE, subject text NOT NULL, "
@@ -251,6 +272,15 @@ static int teardown(void **state) {
 static const char A[] = "0198d3f0-0000-7000-8000-00000000000a", B[] = "0198d3f0-0000-7000-8000-00000000000b",
                   C[] = "0198d3f0-0000-7000-8000-00000000000c";
 
+/* The effect can be seen before the consumer has heard of its COMMIT. */
+static void assert_handled(fixture_t *f, uint64_t count) {
+    sh_consumer_stats_t stats = {0};
+    for (uint64_t until = uv_hrtime() + WAIT_MS * 1000000ull; stats.handled < count && uv_hrtime() < until; run_for(f, 20))
+        sh_consumer_stats(f->consumer, &stats);
+    assert_int_equal(stats.handled, count);
+    assert_int_equal(stats.failed, 0);
+}
+
 static void test_handled_once_in_a_transaction(void **state) {
     fixture_t *f = *state;
     publish(f, A, NULL, "q1");
@@ -259,10 +289,7 @@ static void test_handled_once_in_a_transaction(void **state) {
     assert_true(run_until_answer(f, "SELECT string_agg(quotation_id || ' ' || correlation_id, ',' ORDER BY quotation_id) FROM inventory.effects",
                                  "q1 request-1,q2 request-1"));
     assert_string_equal(ask(f, "SELECT count(*) FROM inventory.inbox WHERE consumer = 'inventory-quotation_approved'"), "2");
-    sh_consumer_stats_t stats;
-    sh_consumer_stats(f->consumer, &stats);
-    assert_int_equal(stats.handled, 2);
-    assert_int_equal(stats.failed, 0);
+    assert_handled(f, 2);
 }
 
 static void test_known_event_changes_nothing(void **state) {
@@ -274,6 +301,78 @@ static void test_known_event_changes_nothing(void **state) {
     assert_true(run_until_answer(f, "SELECT string_agg(quotation_id, ',') FROM inventory.effects", "q2"));
     run_for(f, 200);
     assert_string_equal(ask(f, "SELECT count(*) FROM inventory.effects"), "1");
+}
+
+/* The known event is met by the handler's first read, or by one whose failure the handler swallows. */
+static void test_known_event_in_a_batch_that_reads(void **state) {
+    fixture_t *f = *state;
+    ask(f, "INSERT INTO inventory.inbox VALUES ('inventory-quotation_approved', '0198d3f0-0000-7000-8000-00000000000a', now())");
+    publish(f, B, NULL, "read");
+    publish(f, A, NULL, "q1");
+    create_consumer(f);
+    assert_true(run_until_answer(f, "SELECT string_agg(quotation_id, ',') FROM inventory.effects", "read"));
+    assert_string_equal(ask(f, "SELECT count(*) FROM inventory.inbox"), "2");
+    assert_string_equal(ask(f, "SELECT last_value FROM inventory.runs"), "1");
+}
+
+static void test_known_event_whose_failure_is_swallowed(void **state) {
+    fixture_t *f = *state;
+    ask(f, "INSERT INTO inventory.inbox VALUES ('inventory-quotation_approved', '0198d3f0-0000-7000-8000-00000000000a', now())");
+    publish(f, A, NULL, "swallow");
+    create_consumer(f);
+    assert_handled(f, 1);
+    assert_string_equal(ask(f, "SELECT count(*) FROM inventory.effects"), "0");
+}
+
+static void test_event_twice_in_a_batch_counts_once(void **state) {
+    fixture_t *f = *state;
+    publish(f, A, NULL, "q1");
+    publish(f, "0198D3F0-0000-7000-8000-00000000000A", NULL, "q1"); /* the broker takes it for another */
+    publish(f, B, NULL, "q2");
+    create_consumer(f);
+    assert_true(run_until_answer(f, "SELECT string_agg(quotation_id, ',' ORDER BY quotation_id) FROM inventory.effects", "q1,q2"));
+    run_for(f, 200);
+    assert_string_equal(ask(f, "SELECT count(*) FROM inventory.effects"), "2");
+}
+
+/* A handler that fails for a reason of its own runs once a try: it is not taken for one that met a known event. */
+static void test_failing_handler_runs_once_a_try(void **state) {
+    fixture_t *f = *state;
+    publish(f, A, NULL, "bad_read");
+    create_consumer(f);
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.outbox", "1"));
+    assert_string_equal(ask(f, "SELECT last_value FROM inventory.runs"), "2");
+    assert_non_null(strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "it is bad"));
+}
+
+static void test_headers_are_there_when_asked_for(void **state) {
+    fixture_t *f = *state;
+    publish(f, A, NULL, "head");
+    create_consumer(f);
+    assert_true(run_until_answer(f, "SELECT quotation_id FROM inventory.effects WHERE quotation_id <> 'head'",
+                                 "QuotationApprovedEvent QuotationApprovedEvent true nil"));
+}
+
+static void test_headers_end_with_the_handler(void **state) {
+    fixture_t *f = *state;
+    create_consumer(f);
+    publish(f, A, NULL, "keep");
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.effects", "1"));
+    publish(f, B, NULL, "ask");
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.outbox", "1"));
+    assert_non_null(
+        strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "an event's headers can be asked for only while its handler runs"));
+}
+
+/* The subscription names two fields: an unset one of them is the default, another one is no silent nil. */
+static void test_fields_that_are_not_named_are_not_read(void **state) {
+    fixture_t *f = *state;
+    publish(f, A, NULL, "unset");
+    publish(f, B, NULL, "other");
+    create_consumer(f);
+    assert_true(run_until_answer(f, "SELECT string_agg(quotation_id, ',' ORDER BY quotation_id COLLATE \"C\") FROM inventory.effects", "[],unset"));
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.outbox", "1"));
+    assert_non_null(strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "the payload's \"number\" was not decoded"));
 }
 
 static void test_bad_event_becomes_one_dead_letter(void **state) {
@@ -289,7 +388,7 @@ static void test_bad_event_becomes_one_dead_letter(void **state) {
     assert_string_equal(ask(f, "SELECT (headers->>'Shama-Deliveries') || ' ' || (headers->>'Shama-Correlation-Id') || ' ' || "
                                "(headers->>'Shama-Type') FROM inventory.outbox"),
                         "2 request-1 QuotationApprovedEvent");
-    assert_non_null(strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "rules/inventory/service.lua:5: it is bad"));
+    assert_non_null(strstr(ask(f, "SELECT headers->>'Shama-Error' FROM inventory.outbox"), "rules/inventory/service.lua:7: it is bad"));
     assert_string_equal(ask(f, "SELECT count(*) FROM inventory.inbox"), "3");
     run_for(f, 400);
     assert_string_equal(ask(f, "SELECT count(*) FROM inventory.outbox"), "1");
@@ -311,6 +410,21 @@ static void test_event_without_uuid_is_handled_once(void **state) {
     assert_true(run_until_answer(f, "SELECT event_id || ' ' || quotation_id FROM inventory.effects", "00000000-0000-8000-8000-000000000001 q1"));
 }
 
+/* The connection is lost between the flight with the inbox row and the one with COMMIT: nothing is kept, and the second try does it all. */
+static void test_connection_lost_in_the_middle(void **state) {
+    fixture_t *f = *state;
+    create_consumer(f);
+    publish(f, A, NULL, "slow");
+    assert_true(run_until_answer(f, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.5)%' AND wait_event = 'PgSleep'", "1"));
+    assert_string_equal(ask(f, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), "t");
+    run_for(f, 100);
+    assert_string_equal(ask(f, "SELECT count(*) FROM inventory.inbox"), "0");
+    assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.effects", "1"));
+    run_for(f, 200);
+    assert_string_equal(ask(f, "SELECT (SELECT count(*) FROM inventory.effects) || ' ' || (SELECT count(*) FROM inventory.inbox)"), "1 1");
+    assert_handled(f, 1);
+}
+
 /* The database dies and comes back: the event is held meanwhile and costs none of its two tries. */
 static void test_database_killed_and_back(void **state) {
     fixture_t *f = *state;
@@ -324,20 +438,24 @@ static void test_database_killed_and_back(void **state) {
     assert_int_equal(sh_test_pg_restart(&pg), 0);
     PQreset(f->connection);
     assert_true(run_until_answer(f, "SELECT count(*) FROM inventory.effects", "3"));
-    run_for(f, 200);
-    sh_consumer_stats_t stats;
-    sh_consumer_stats(f->consumer, &stats);
-    assert_int_equal(stats.failed, 0);
-    assert_int_equal(stats.handled, 3);
+    assert_handled(f, 3);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_handled_once_in_a_transaction, setup, teardown),
         cmocka_unit_test_setup_teardown(test_known_event_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_known_event_in_a_batch_that_reads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_known_event_whose_failure_is_swallowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_event_twice_in_a_batch_counts_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failing_handler_runs_once_a_try, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_headers_are_there_when_asked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_headers_end_with_the_handler, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fields_that_are_not_named_are_not_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_event_becomes_one_dead_letter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_undecodable_event_becomes_a_dead_letter, setup, teardown),
         cmocka_unit_test_setup_teardown(test_event_without_uuid_is_handled_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_connection_lost_in_the_middle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_database_killed_and_back, setup, teardown),
     };
     return cmocka_run_group_tests(tests, setup_all, teardown_all);

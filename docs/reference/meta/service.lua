@@ -45,6 +45,7 @@
 ---@field [2] fun(tx: shama.Tx, event: shama.Event|shama.Event[])
 ---@field batch? boolean
 ---@field max_deliver? integer
+---@field fields? string[] what the handler reads of the payload; reading another field raises
 
 ---@class shama.Manifest
 ---@field name string
