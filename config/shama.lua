@@ -52,8 +52,8 @@ return {
   },
   events = {
     enabled = true,                    -- relay and consumers in this process
-    gather_ms = 20,                    -- how long a consumer lets a batch fill: fewer transactions, later effects
-    relay_ms = 15,                     -- the same for the relay: from a commit to its event's way to the broker
+    gather_ms = 50,                    -- how long a consumer lets a batch fill, at most, while events come together: fewer transactions
+    relay_ms = 25,                     -- the same for the relay: from a commit to its event's way to the broker
     batch = 64,                        -- events taken at a time by a consumer
     nak_delay_ms = "30000,60000,120000,300000", -- wait before the 2nd, 3rd ... try
     ack_wait_ms = 60000,

@@ -15,6 +15,7 @@ enum {
     RETRY_MS_MIN = 250, /* after the database was away */
     RETRY_MS_MAX = 4000,
     GIVE_BACK_MS = 100,
+    GATHER_MS_MIN = 4, /* the first wait when events begin to come together */
     CRASHES_MAX = 3,
 };
 
@@ -53,7 +54,7 @@ struct sh_consumer {
     uint32_t job_count, working; /* working: not waiting for a retry and not ended */
     uv_timer_t gather;           /* lets a batch fill for a moment */
     uv_timer_t progress;         /* tells the broker that held messages are still worked on */
-    uint64_t gather_ms;
+    uint64_t gather_ms, gather_ms_max;
     bool is_starting, is_closing, is_paused;
     uint32_t handles_open;
     uint64_t random;
@@ -65,6 +66,7 @@ struct sh_consumer {
 
 static void start_jobs(sh_consumer_t *consumer);
 static void gather(sh_consumer_t *consumer);
+static void adapt_gather(sh_consumer_t *consumer, uint32_t count);
 static void run(job_t *job);
 static void end_if_empty(sh_consumer_t *consumer);
 
@@ -264,6 +266,7 @@ static job_t *job_create(sh_consumer_t *c) {
     job->count = count;
     for (uint32_t i = 0; i < count; i++) job->messages[i] = queue_take(is_alone ? &c->alone : &c->fresh);
     uint32_t deliveries = sh_nats_msg_deliveries(job->messages[0]);
+    if (!is_alone) adapt_gather(c, count);
     if (is_alone && deliveries > c->max_deliver + CRASHES_MAX)
         snprintf(job->burial_error, sizeof(job->burial_error), "no outcome after %u deliveries: its handler may end the process", deliveries);
     SH_ASSERT(uv_timer_init(c->loop, &job->retry) == 0);
@@ -299,7 +302,14 @@ static void start_jobs(sh_consumer_t *c) {
 
 static void on_gathered(uv_timer_t *timer) { start_jobs(SH_CONTAINER_OF(timer, sh_consumer_t, gather)); }
 
-/* Begins at once with what cannot get larger, else lets the batch fill: a transaction for many events costs little more than for one. */
+/* A transaction for many events costs little more than for one, so a batch may fill for a moment when events come together; one that
+ * comes alone waits for nobody. */
+static void adapt_gather(sh_consumer_t *c, uint32_t count) {
+    c->gather_ms = count < 2 ? c->gather_ms / 2 : c->gather_ms < GATHER_MS_MIN ? GATHER_MS_MIN : c->gather_ms * 2;
+    if (c->gather_ms > c->gather_ms_max) c->gather_ms = c->gather_ms_max;
+}
+
+/* Begins at once with what cannot get larger, else lets the batch fill. */
 static void gather(sh_consumer_t *c) {
     if (c->alone.count || c->fresh.count >= c->batch || c->gather_ms == 0) start_jobs(c);
     else if (c->fresh.count && !c->is_closing && !uv_is_active((uv_handle_t *)&c->gather)) uv_timer_start(&c->gather, on_gathered, c->gather_ms, 0);
@@ -401,7 +411,7 @@ int sh_consumer_create(sh_nats_t *nats, const sh_consumer_opts_t *opts, sh_gener
     }
     c->generation = sh_generation_retain(generation);
     make_series(c, opts->metrics);
-    c->gather_ms = opts->gather_ms;
+    c->gather_ms_max = opts->gather_ms;
     SH_ASSERT(uv_timer_init(c->loop, &c->gather) == 0);
     SH_ASSERT(uv_timer_init(c->loop, &c->progress) == 0);
     c->handles_open = 2;

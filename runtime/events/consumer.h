@@ -41,7 +41,7 @@ typedef struct sh_consumer_opts {
     uint32_t batch;                /* events of one job at most; 0: 64 */
     uint32_t parallel_max;         /* jobs at a time; 0: 1 */
     uint64_t ack_wait_ms;          /* 0: 60000 */
-    uint64_t gather_ms;            /* how long a batch may fill before it begins; 0: not at all */
+    uint64_t gather_ms;            /* how long a batch may fill, at most, while events come together; 0: not at all */
     const uint64_t *nak_delays_ms; /* before the 2nd, 3rd ... try; the last one counts on; copied; none: 30000 */
     uint32_t nak_delay_count;
     sh_consumer_start_fn start;

@@ -15,7 +15,7 @@
 enum {
     LOCK_RETRY_MS = 1000,
     POLL_MS_DEFAULT = 500,
-    PAUSE_MS_DEFAULT = 5,
+    PAUSE_MS_MIN = 5, /* while events come alone */
     WAKE_EVERY_MS = 3, /* less than any pause */
     BACKOFF_MS_MIN = 200,
     BACKOFF_MS_MAX = 5000,
@@ -66,7 +66,7 @@ struct sh_relay {
     sh_pg_rows_t *rows; /* the batch; ids and payloads live in it */
     relay_row_t batch_rows[SH_RELAY_BATCH_MAX];
     uint32_t row_count, sent_count, waiting_count;
-    bool is_batch_failed, is_batch_full;
+    bool is_batch_failed, is_batch_full, is_busy; /* busy: the last batch was more than one row */
     sh_buf_t marks; /* "{1,2,3": ids acknowledged and not yet marked */
     uint32_t mark_count;
     set_aside_t aside[SET_ASIDE_MAX];
@@ -97,6 +97,9 @@ void sh_relay_wake(sh_relay_t *relay) {
     while (write(relay->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) continue; /* EAGAIN: it is as awake as can be */
 }
 
+/* So that the commits of a moment go together; where events come alone there is little to wait for. */
+static uint64_t pause_of(const sh_relay_t *relay) { return relay->is_busy || relay->pause_ms < PAUSE_MS_MIN ? relay->pause_ms : PAUSE_MS_MIN; }
+
 static void schedule(sh_relay_t *relay, uint64_t in_ms) { SH_ASSERT(uv_timer_start(&relay->timer, on_timer, in_ms, 0) == 0); }
 
 static void on_wake(uv_poll_t *poll, int status, int events) {
@@ -107,7 +110,7 @@ static void on_wake(uv_poll_t *poll, int status, int events) {
     while (read(relay->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) continue;
     /* Not listened to until it is idle again: the commits of a busy moment wake nobody. */
     uv_poll_stop(poll);
-    if (relay->state == RELAY_IDLE) schedule(relay, relay->pause_ms); /* so that the commits of a moment go together */
+    if (relay->state == RELAY_IDLE) schedule(relay, pause_of(relay));
 }
 
 static void listen_for_wake(sh_relay_t *relay) {
@@ -235,6 +238,7 @@ static void on_fetched(void *data, int status, sh_pg_rows_t *rows, const sh_pg_e
     relay->rows = sh_pg_rows_retain(rows);
     relay->row_count = rows->row_count < SH_RELAY_BATCH_MAX ? rows->row_count : SH_RELAY_BATCH_MAX;
     relay->is_batch_full = relay->row_count == relay->batch;
+    relay->is_busy = relay->row_count > 1;
     relay->is_batch_failed = false;
     relay->sent_count = 0;
     relay->waiting_count = relay->row_count;
@@ -323,7 +327,7 @@ static void batch_done(sh_relay_t *relay) {
     }
     relay->backoff_ms = 0;
     if (relay->is_batch_full) fetch(relay);
-    else schedule(relay, relay->pause_ms);
+    else schedule(relay, pause_of(relay));
 }
 
 static void set_row_aside(sh_relay_t *relay, const relay_row_t *row, const char *reason) {
@@ -446,7 +450,7 @@ static void publish_rows(sh_relay_t *relay) {
     }
     if (relay->sent_count > 0) return;
     if (!is_room_left && !relay->is_closing)
-        schedule(relay, relay->pause_ms);
+        schedule(relay, pause_of(relay));
     else
         batch_done(relay);
 }
@@ -539,7 +543,7 @@ int sh_relay_create(uv_loop_t *loop, const sh_relay_opts_t *opts, sh_log_t *log,
     relay->wake_fd = opts->wake_fd;
     relay->batch = opts->batch ? opts->batch : SH_RELAY_BATCH_MAX;
     relay->poll_ms = opts->poll_ms ? opts->poll_ms : POLL_MS_DEFAULT;
-    relay->pause_ms = opts->pause_ms ? opts->pause_ms : PAUSE_MS_DEFAULT;
+    relay->pause_ms = opts->pause_ms ? opts->pause_ms : PAUSE_MS_MIN;
     strcpy(relay->schema, opts->schema);
     snprintf(relay->lock_key, sizeof(relay->lock_key), "%d", (int32_t)(uint32_t)sh_str_hash(sh_str_of(opts->schema)));
     snprintf(relay->batch_text, sizeof(relay->batch_text), "%u", relay->batch);

@@ -32,7 +32,7 @@ typedef struct sh_relay_opts {
                               -1: the poll alone */
     uint32_t batch;        /* rows taken at a time; 0: SH_RELAY_BATCH_MAX */
     uint64_t poll_ms;      /* looks even if nobody woke it; 0: 500 */
-    uint64_t pause_ms;     /* between two batches that are not full; 0: 5 */
+    uint64_t pause_ms;     /* between two batches that are not full, while events come together; else 5 at most; 0: 5 */
     uint32_t keep_days;    /* published rows older than this are deleted, now and then; 0: never */
     sh_metrics_t *metrics; /* NULL: none */
 } sh_relay_opts_t;

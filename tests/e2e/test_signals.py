@@ -53,6 +53,8 @@ class Signals(runner.StoryCase):
         workers = self.stack.worker_pids()
         type(self).worker_count = len(workers)
         self.assertGreaterEqual(len(workers), 2)
+        for pid in workers:
+            self.assertEqual(os.sched_getscheduler(pid), os.SCHED_BATCH, "a worker interrupts whoever runs on its CPU")
         victim, other = workers[:2]
         mine, others = self.open_on(victim), self.open_on(other)
         sock = others.conn.sock

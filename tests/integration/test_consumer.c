@@ -136,14 +136,16 @@ static void finish_pending(fixture_t *f) {
     for (int i = 0; i < count; i++) f->pending[i].fn(f->pending[i].data, 0, NULL);
 }
 
-static void create_consumer(fixture_t *f, uint32_t batch) {
+static void create_gathering_consumer(fixture_t *f, uint32_t batch, uint64_t gather_ms) {
     static const uint64_t delays[] = {150, 300};
-    const sh_consumer_opts_t opts = {
-        .service = "inventory", .stream = "SHAMA_EVENTS", .batch = batch, .nak_delays_ms = delays, .nak_delay_count = 2, .start = start};
+    const sh_consumer_opts_t opts = {.service = "inventory", .stream = "SHAMA_EVENTS", .batch = batch, .gather_ms = gather_ms,
+                                     .nak_delays_ms = delays, .nak_delay_count = 2, .start = start};
     const sh_manifest_t *manifest = sh_vm_manifest(f->generation->vms[0]);
     assert_int_equal(sh_consumer_create(f->nats, &opts, f->generation, &manifest->subscriptions[0], &f->log, &f->consumer), 0);
     assert_string_equal(sh_consumer_durable(f->consumer), "inventory-quotation_approved");
 }
+
+static void create_consumer(fixture_t *f, uint32_t batch) { create_gathering_consumer(f, batch, 0); }
 
 static void on_closed(void *data) { ((fixture_t *)data)->closed++; }
 
@@ -239,6 +241,29 @@ static void test_what_arrives_during_a_job_makes_the_next_batch(void **state) {
     assert_int_equal(f->calls, 2);
 }
 
+static void test_batches_fill_only_while_events_come_together(void **state) {
+    fixture_t *f = *state;
+    create_gathering_consumer(f, 16, 2 * WAIT_MS); /* who waited as long as that would be too late for run_until() */
+    publish(f, "ok");
+    assert_true(run_until_handled(f, 1)); /* alone: at once */
+    f->is_slow = true;
+    publish(f, "ok");
+    assert_true(run_until(f, &f->calls, 2));
+    for (int round = 0; round < 9; round++) { /* more at a time, so that the next ones are waited for a little longer each time */
+        int calls = f->calls;
+        for (int i = 0; i < 2; i++) publish(f, "ok");
+        finish_pending(f);
+        assert_true(run_until(f, &f->calls, calls + 1));
+    }
+    f->is_slow = false;
+    finish_pending(f);
+    int calls = f->calls, events = f->events;
+    for (int i = 0; i < 3; i++) publish(f, "ok");
+    assert_true(run_until(f, &f->events, events + 3));
+    assert_int_equal(f->calls, calls + 1);
+    assert_int_equal(f->largest, 3);
+}
+
 static void test_bad_event_is_retried_and_buried_once(void **state) {
     fixture_t *f = *state;
     publish(f, "ok");
@@ -316,6 +341,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_batches_are_acknowledged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_arrives_during_a_job_makes_the_next_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_batches_fill_only_while_events_come_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_event_is_retried_and_buried_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_database_away_costs_no_try, setup, teardown),
         cmocka_unit_test_setup_teardown(test_event_without_outcome_is_buried_unread, setup, teardown),
