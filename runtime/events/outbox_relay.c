@@ -3,7 +3,6 @@
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "codec/crypto.h"
 #include "codec/json.h"
 
 #include <errno.h>
@@ -285,7 +284,7 @@ static void fetch(sh_relay_t *relay) {
     const sh_pg_statement_t statement = {.sql = sh_str_of(relay->sql_fetch), .param_count = 3, .params = params};
     uv_timer_stop(&relay->timer);
     if (relay->has_poll) uv_poll_stop(&relay->poll);
-    int status = sh_pg_session_query(relay->session, &statement, on_fetched, relay);
+    int status = sh_pg_session_query_bytes(relay->session, &statement, on_fetched, relay);
     sh_buf_dispose(&marks);
     sh_buf_dispose(&omitted);
     if (status) {
@@ -376,15 +375,6 @@ static void on_published(void *data, int status, const char *reason) {
     publish_rows(relay);
 }
 
-/* bytea in its hex form: \x0a1b (PostgreSQL manual, 8.4.1). */
-static int decode_bytea(sh_str_t text, sh_buf_t *out) {
-    if (!sh_str_has_prefix(text, SH_STR("\\x"))) return SH_EINVAL;
-    sh_str_t digits = sh_str(text.ptr + 2, text.len - 2);
-    int status = sh_hex_decode(digits, (uint8_t *)sh_buf_reserve(out, digits.len / 2));
-    if (status == 0) out->len += digits.len / 2;
-    return status;
-}
-
 /* The stored headers, and the event's id as Nats-Msg-Id. Values live in `arena` and in the row. */
 static int read_headers(sh_arena_t *arena, sh_str_t json, sh_str_t event_id, sh_nats_header_t *headers, uint32_t *count) {
     sh_json_value_t *object;
@@ -408,17 +398,14 @@ static int publish_row(sh_relay_t *relay, relay_row_t *row) {
     sh_nats_header_t headers[SH_NATS_HEADERS_MAX];
     uint32_t header_count = 0;
     sh_arena_t arena;
-    sh_buf_t payload;
+    sh_str_t payload = sh_pg_rows_text(relay->rows, row->index, 5);
     sh_arena_init(&arena);
-    sh_buf_init(&payload);
     int status =
         read_headers(&arena, sh_pg_rows_text(relay->rows, row->index, 4), sh_pg_rows_text(relay->rows, row->index, 1), headers, &header_count);
-    if (status == 0) status = decode_bytea(sh_pg_rows_text(relay->rows, row->index, 5), &payload);
     if (status == 0 && payload.len > SH_NATS_PAYLOAD_MAX) status = SH_EINVAL;
     if (status == 0)
         status =
-            sh_nats_publish(relay->nats, sh_pg_rows_text(relay->rows, row->index, 2), headers, header_count, sh_buf_str(&payload), on_published, row);
-    sh_buf_dispose(&payload);
+            sh_nats_publish(relay->nats, sh_pg_rows_text(relay->rows, row->index, 2), headers, header_count, payload, on_published, row);
     sh_arena_dispose(&arena);
     return status;
 }
@@ -550,8 +537,8 @@ int sh_relay_create(uv_loop_t *loop, const sh_relay_opts_t *opts, sh_log_t *log,
     snprintf(relay->keep_text, sizeof(relay->keep_text), "%u", opts->keep_days);
     sh_buf_init(&relay->marks);
     relay->sql_fetch = format("WITH marked AS (UPDATE @.outbox SET published_at = now() WHERE id = ANY($1::bigint[]) AND published_at IS NULL) "
-                              "SELECT id, event_id, subject, aggregate, headers, payload FROM @.outbox "
-                              "WHERE published_at IS NULL AND id <> ALL($2::bigint[]) ORDER BY id LIMIT $3::int",
+                              "SELECT id::text, event_id::text, subject, aggregate, headers::text, payload FROM @.outbox o "
+                              "WHERE published_at IS NULL AND id <> ALL($2::bigint[]) ORDER BY o.id LIMIT $3::int",
                               relay->schema);
     if (opts->keep_days)
         relay->sql_delete =

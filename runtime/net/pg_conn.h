@@ -42,6 +42,7 @@ enum {
     SH_PG_INLINE_COMMANDS = 8,
     SH_PG_INLINE_ROWS = 4,
     SH_PG_INTERNAL = 1 << 16,       /* a flight flag: may hold control statements */
+    SH_PG_BINARY_ROWS = 1 << 17,    /* another: see sh_pg_session_query_bytes() */
 };
 
 typedef struct sh_pg_command {
@@ -57,6 +58,7 @@ struct sh_pg_flight {
     void *data;
     uint32_t command_count, command_cap, done, statement_count;
     bool is_sent;       /* its Sync was given to the socket */
+    bool is_binary;     /* rows are asked for in Postgres' binary form */
     bool has_effect;    /* once sent, it may have been done even if no answer comes: no transaction without COMMIT */
     int failed_statement;
     PGresult *failure;  /* the first error */

@@ -46,11 +46,11 @@ static void put(sh_pg_conn_t *conn, sh_pg_flight_t *flight, sh_pg_prepared_t *p,
         add_command(flight, SH_PG_CMD_PARSE, index, p);
     }
     if (p) {
-        if (!PQsendQueryPrepared(conn->pg, p->name, n, s->params, NULL, NULL, 0)) goto fail;
+        if (!PQsendQueryPrepared(conn->pg, p->name, n, s->params, NULL, NULL, flight->is_binary)) goto fail;
     } else {
         char *sql = strndup(s->sql.ptr, s->sql.len); /* libpq wants a NUL */
         SH_ASSERT(sql);
-        int sent = PQsendQueryParams(conn->pg, sql, n, NULL, s->params, NULL, NULL, 0);
+        int sent = PQsendQueryParams(conn->pg, sql, n, NULL, s->params, NULL, NULL, flight->is_binary);
         free(sql);
         if (!sent) goto fail;
     }
@@ -73,7 +73,7 @@ static void start_flight(sh_pg_conn_t *conn, sh_pg_flight_t *flight, uint32_t co
     flight->command_count = flight->done = 0;
     flight->command_cap = SH_PG_INLINE_COMMANDS;
     flight->statement_count = count;
-    flight->is_sent = false;
+    flight->is_sent = flight->is_binary = false;
     flight->has_effect = true;
     flight->failed_statement = -1;
     flight->failure = NULL;
@@ -132,6 +132,7 @@ int sh_pg_conn_send(sh_pg_conn_t *conn, sh_pg_flight_t *flight, const sh_pg_stat
     if (!sh_list_is_empty(&conn->prepared.garbage) && !conn->in_transaction) sweep_garbage(conn);
     start_flight(conn, flight, count, fn, data);
     flight->has_effect = !is_inside || (flags & SH_PG_COMMIT);
+    flight->is_binary = flags & SH_PG_BINARY_ROWS;
     if (flags & SH_PG_BEGIN) put_own(conn, flight, SH_PG_CMD_BEGIN, begin_sql);
     size_t bytes = 0;
     for (uint32_t i = 0; i < count; i++) {

@@ -95,6 +95,8 @@ typedef struct sh_pg_session sh_pg_session_t;
 int sh_pg_session_open(uv_loop_t *loop, const sh_pg_opts_t *opts, void (*on_up)(void *data, sh_pg_session_t *session),
                        void (*on_down)(void *data, sh_pg_session_t *session), void *data, sh_log_t *log, sh_pg_session_t **out) SH_MUSTCHECK;
 int sh_pg_session_query(sh_pg_session_t *session, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data) SH_MUSTCHECK;
+/* The same with rows in Postgres' binary form, for columns of text and bytea only: their values are the bytes themselves. */
+int sh_pg_session_query_bytes(sh_pg_session_t *session, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data) SH_MUSTCHECK;
 void sh_pg_session_close(sh_pg_session_t *session, void (*fn)(void *data), void *data);
 
 typedef struct sh_pg_pool_stats {

@@ -122,17 +122,25 @@ static void on_flown(void *data, int status, sh_pg_rows_t *const *rows, uint32_t
     free(asked);
 }
 
-int sh_pg_session_query(sh_pg_session_t *s, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data) {
+static int query(sh_pg_session_t *s, const sh_pg_statement_t *statement, unsigned flags, sh_pg_rows_fn fn, void *data) {
     if (s->is_closing) return SH_ECLOSED;
     if (s->conn.state != SH_PG_CONN_UP) return SH_EUNAVAILABLE;
     if (s->conn.flight_count >= QUEUED_MAX) return SH_ELIMIT;
     asked_t *asked = sh_alloc(sizeof *asked);
     asked->fn = fn;
     asked->data = data;
-    int rc = sh_pg_conn_send(&s->conn, &asked->flight, statement, 1, SH_PG_INTERNAL, NULL, on_flown, asked);
+    int rc = sh_pg_conn_send(&s->conn, &asked->flight, statement, 1, SH_PG_INTERNAL | flags, NULL, on_flown, asked);
     if (rc) free(asked);
     else want_tick(s);
     return rc;
+}
+
+int sh_pg_session_query(sh_pg_session_t *s, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data) {
+    return query(s, statement, 0, fn, data);
+}
+
+int sh_pg_session_query_bytes(sh_pg_session_t *s, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data) {
+    return query(s, statement, SH_PG_BINARY_ROWS, fn, data);
 }
 
 void sh_pg_session_close(sh_pg_session_t *s, void (*fn)(void *data), void *data) {
