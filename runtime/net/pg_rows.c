@@ -287,11 +287,9 @@ static const char *next_escaped(const char *p, const char *end) {
     return backslash ? backslash : end;
 }
 
-void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
+void sh_pg_array_put_escaped(sh_buf_t *out, sh_str_t item) {
     const char *p = item.ptr, *end = item.ptr + item.len;
-    sh_buf_reserve(out, item.len + 3);
-    if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
-    if (sh_buf_put_json_plain(out, item)) return; /* both write a text with nothing to escape in the same way */
+    sh_buf_reserve(out, item.len + 2);
     sh_buf_put_byte(out, '"');
     while (p < end) {
         const char *from = p;
@@ -303,4 +301,9 @@ void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
         }
     }
     sh_buf_put_byte(out, '"');
+}
+
+void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
+    if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
+    if (!sh_buf_put_json_plain(out, item)) sh_pg_array_put_escaped(out, item); /* a text with nothing to escape is the same in both */
 }

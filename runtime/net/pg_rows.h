@@ -66,5 +66,7 @@ bool sh_pg_array_next(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out
 
 /* Appends an item of an array's text form, in quotes, with a comma before it unless it is the first behind '{'. */
 void sh_pg_array_put(sh_buf_t *out, sh_str_t item);
+/* The item alone, in quotes, with its escapes. */
+void sh_pg_array_put_escaped(sh_buf_t *out, sh_str_t item);
 
 #endif
