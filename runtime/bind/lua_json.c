@@ -318,7 +318,7 @@ int sh_lua_json_write(lua_State *L, int index, sh_buf_t *out, char *error, size_
 /* ---- reading */
 
 void sh_lua_json_push_null(lua_State *L) { lua_pushlightuserdata(L, NULL_POINTER); }
-bool sh_lua_json_is_null(lua_State *L, int index) { return lua_islightuserdata(L, index) && lua_touserdata(L, index) == NULL_POINTER; }
+bool sh_lua_json_is_null(lua_State *L, int index) { return lua_touserdata(L, index) == NULL_POINTER; } /* no full userdata lies there */
 
 void sh_lua_json_push(lua_State *L, const sh_json_value_t *v) {
     luaL_checkstack(L, 4, "json");
