@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, PLACES_MAX = 2 * DEPTH_MAX + 4, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10 };
+enum { DEPTH_MAX = 32, PLACES_MAX = 2 * DEPTH_MAX + 4, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10,
+       ROOM_MAX = 1024 };
 
 static const char state_key, array_key, shaped_key, limited_key; /* registry: the state_t, and the metatables of what the module marks */
 static const double EXACT_MAX = 9007199254740992.0; /* 2^53 */
@@ -400,10 +401,13 @@ static int json_decode(lua_State *L) {
     return rc ? 2 : 1;
 }
 
+/* array(table), array(), and array(n): an empty one with room for n, since a table that grows item by item is dear. */
 static int json_array(lua_State *L) {
-    if (lua_isnoneornil(L, 1)) {
+    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TNUMBER) {
+        lua_Number room = lua_tonumber(L, 1);
+        luaL_argcheck(L, room >= 0, 1, "a list, or how many items it will have");
         lua_settop(L, 0);
-        lua_newtable(L);
+        lua_createtable(L, room < ROOM_MAX ? (int)room : ROOM_MAX, 0);
     }
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
