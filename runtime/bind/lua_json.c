@@ -260,11 +260,10 @@ static int write_userdata(lua_State *L, int index, writer_t *w, int depth) {
     sh_decimal_t d;
     int rc;
     if (sh_lua_decimal_test(L, index, &d)) {
-        char text[SH_DECIMAL_TEXT_MAX];
-        size_t n = sh_decimal_format(d, text);
-        sh_buf_put_byte(w->out, '"');
-        sh_buf_put(w->out, text, n);
-        sh_buf_put_byte(w->out, '"');
+        char *to = sh_buf_reserve(w->out, SH_DECIMAL_TEXT_MAX + 2);
+        size_t n = sh_decimal_format(d, to + 1);
+        to[0] = to[n + 1] = '"';
+        w->out->len += n + 2;
         return SH_OK;
     }
     const char *why = sh_lua_rows_write(L, index, w->out, w->error, w->error_size, depth, &rc);
