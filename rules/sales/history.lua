@@ -11,34 +11,33 @@ local quotation = require "sales.quotation"
 local store = require "sales.store"
 
 local RULES = config.get("rules.version"):sub(1, 12) -- of the rules that this module is part of; enough to tell one from another
-local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 local history = {}
 
 -- The entry, as the jsonb that is appended. `by`: a user's id, or nil for the system.
 function history.entry(event, at, by) return db.json { { event = event, ts = at, by = by or "system", rules = RULES } } end
 
--- The policy, and the values that are read from it from now on.
-local function watch()
-  local read = { tax_rates = LATER, rounding = LATER, currency = LATER, validity_days = LATER } -- the usual ones
-  return setmetatable({}, { __index = function(_, name)
-    local value = policy[name]
-    read[name] = value
-    return value
-  end }), read
-end
+-- The policy, which becomes a table of the values that are read from it.
+local WATCHED = { __index = function(read, name)
+  local value = policy[name]
+  read[name] = value
+  return value
+end }
+
+local function watch() return setmetatable({}, WATCHED) end
 
 local function line_totals(items)
-  local totals = json.array { nil, nil, nil, nil } -- room for the usual few lines
-  for i, item in ipairs(items or {}) do totals[i] = item.line_total end
+  if not items then return json.array() end
+  local totals = json.array(#items)
+  for i, item in ipairs(items) do totals[i] = item.line_total end
   return totals
 end
 
 -- Asks the decider; raises what it refuses. Second comes what it went by, for record().
 function history.decide(state, command, facts)
-  local watched, read = watch()
+  local watched = watch()
   local decided = refusal.check(quotation.decide(state, command, facts, watched))
-  return decided, { state = state, command = command, facts = facts, policy = read, line_totals = line_totals(decided.items) }
+  return decided, { state = state, command = command, facts = facts, policy = watched, line_totals = line_totals(decided.items) }
 end
 
 local function prices_of(products)

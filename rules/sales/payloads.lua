@@ -1,10 +1,10 @@
 -- The events of quotations as config/proto/quotation.proto has them.
+local json = require "shama.json"
+
 local payloads = {}
 
-local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
-
 local function line_items(items)
-  local list = { nil, nil, nil, nil } -- room for the usual few
+  local list = json.array(#items)
   for i, item in ipairs(items) do
     local price = (item.unit_price_snapshot or item.unit_price):to_string()
     list[i] = {
@@ -18,8 +18,8 @@ local function line_items(items)
   return list
 end
 
--- What most of them share. `quotation` is the quotation as it is after the change.
-local function base(quotation, now_ms)
+-- What most of them share. `quotation` is the quotation as it is after the change; `by_field` names who made it.
+local function base(quotation, now_ms, by_field, by)
   local total = quotation.total_amount:to_string()
   return {
     quotation_id = quotation.id,
@@ -30,27 +30,30 @@ local function base(quotation, now_ms)
     number = quotation.number,
     version = quotation.version,
     currency = quotation.currency,
-    line_items = LATER, created_by = LATER, submitted_by = LATER, approved_by = LATER, valid_until = LATER,
+    [by_field] = by,
   }
 end
 
+local function with_lines(quotation, now_ms, by_field, by)
+  local payload = base(quotation, now_ms, by_field, by)
+  payload.line_items = line_items(quotation.items)
+  return payload
+end
+
 payloads["quotation.created"] = function(quotation, now_ms, by)
-  local payload = base(quotation, now_ms)
-  payload.line_items, payload.created_by = line_items(quotation.items), by
+  local payload = with_lines(quotation, now_ms, "created_by", by)
   payload.number = nil
   return payload
 end
 
 payloads["quotation.submitted"] = function(quotation, now_ms, by)
-  local payload = base(quotation, now_ms)
-  payload.line_items, payload.submitted_by, payload.valid_until = line_items(quotation.items), by, quotation.valid_until
+  local payload = with_lines(quotation, now_ms, "submitted_by", by)
+  payload.valid_until = quotation.valid_until
   return payload
 end
 
 payloads["quotation.approved"] = function(quotation, now_ms, by)
-  local payload = base(quotation, now_ms)
-  payload.line_items, payload.approved_by = line_items(quotation.items), by
-  return payload
+  return with_lines(quotation, now_ms, "approved_by", by)
 end
 
 payloads["quotation.returned"] = function(quotation, now_ms, by)
@@ -61,8 +64,8 @@ payloads["quotation.returned"] = function(quotation, now_ms, by)
 end
 
 payloads["quotation.cancelled"] = function(quotation, now_ms, by, from_status)
-  local payload = base(quotation, now_ms)
-  payload.cancelled_by, payload.reason, payload.from_status = by, quotation.cancel_reason, from_status
+  local payload = base(quotation, now_ms, "cancelled_by", by)
+  payload.reason, payload.from_status = quotation.cancel_reason, from_status
   return payload
 end
 

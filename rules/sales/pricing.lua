@@ -5,6 +5,7 @@
 --   discount_total = all discounts
 --   total_amount   = subtotal - discount_total + tax_total
 local decimal = require "shama.decimal"
+local json = require "shama.json"
 
 local ZERO = decimal("0.00")
 
@@ -50,7 +51,7 @@ end
 -- line_totals[i] for each line.
 function pricing.price(lines, discount_percent, rounding)
   local method = rounding.method
-  local subtotal, net, line_totals = ZERO, ZERO, { nil, nil, nil, nil } -- room for the usual few: a table that grows is dear
+  local subtotal, net, line_totals = ZERO, ZERO, json.array(#lines)
   for i = 1, #lines do
     local line = lines[i]
     local gross = line.price * line.quantity

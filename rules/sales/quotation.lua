@@ -6,12 +6,12 @@
 -- result   { changes = columns, items = lines, because = the policy values that decided, event = subject }
 local decider = require "shama.decider"
 local decimal = require "shama.decimal"
+local json = require "shama.json"
 local machine = require "shama.machine"
 local refusal = require "shama.refusal"
 local pricing = require "sales.pricing"
 
 local ZERO = decimal("0.00")
-local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 -- An edge that is not here does not exist.
 local life = machine "quotation" {
@@ -46,7 +46,7 @@ local function percent(value) return value and value:round(2, "half_up") or ZERO
 
 -- The lines as they are to be: each with name, price, tax rate. A line that is already quoted keeps its price; a new one takes the catalogue's.
 local function quote_lines(wanted, products, policy)
-  local lines, errors = { nil, nil, nil, nil }, nil -- room for the usual few
+  local lines, errors = json.array(#wanted), nil
   local tax_rates = policy.tax_rates
   for i, line in ipairs(wanted) do
     local product = products[line.product_id]
@@ -66,7 +66,7 @@ local function quote_lines(wanted, products, policy)
         unit_price = line.unit_price or product.price,
         price = line.unit_price or product.price,
         tax_rate = line.tax_rate or rate,
-        line_total = LATER,
+        line_total = ZERO, -- until it is priced
       }
     end
   end
@@ -85,7 +85,6 @@ local function price_lines(lines, discount_percent, rounding)
     tax_total = amounts.tax_total,
     total_amount = amounts.total_amount,
     item_count = #lines,
-    status = LATER, customer_name = LATER, currency = LATER, valid_until = LATER, discount_percent = LATER, rounding = LATER,
   }
 end
 
@@ -204,14 +203,14 @@ end
 local function approve(quotation, command, facts, policy)
   if quotation.superseded_by then return nil, refusal("QUOTATION_SUPERSEDED") end
   if is_expired(quotation, facts) then return nil, refusal("QUOTATION_EXPIRED", { valid_until = quotation.valid_until }) end
-  local lines = { nil, nil, nil, nil }
+  local lines = json.array(#quotation.items)
   for i, line in ipairs(quotation.items) do
     local price, refused = frozen_price(line, facts, policy)
     if not price then return nil, refused end
     lines[i] = {
       id = line.id, product_id = line.product_id, product_name = line.product_name, quantity = line.quantity,
         discount_percent = line.discount_percent,
-      unit_price = line.unit_price, unit_price_snapshot = price, price = price, tax_rate = line.tax_rate, line_total = LATER,
+      unit_price = line.unit_price, unit_price_snapshot = price, price = price, tax_rate = line.tax_rate, line_total = ZERO,
     }
   end
   local changes, refused = price_lines(lines, quotation.discount_percent, pricing.rounding_of(quotation.rounding))

@@ -18,7 +18,6 @@ local store = require "sales.store"
 local draw_quotation = require "sales.templates.quotation"
 
 local NULL = json.null
-local LATER = nil -- in a constructor: room for a member that is set later, since a table that grows is dear
 
 local quotations = {}
 
@@ -158,22 +157,22 @@ local function write_items(tx, id, items)
   tx:write(store.insert_items, id, db.columns(items, NEW_LINE))
 end
 
--- One transaction for a new quotation: `terms` are what its sender may say.
+-- One transaction for a new quotation: `terms` are the command, what its sender may say.
 local function make(tx, req, terms)
   local customers, found = tx:all({ store.customer, terms.customer_id }, { store.products, product_ids(terms.items) })
   local facts = {
     today = clock.today(), default_valid_until = clock.date(policy.validity_days), customer = customers:tables(CUSTOMER)[1],
     products = products_of(found),
   }
-  terms.name = "create"
   local decided, known = history.decide(nil, terms, facts)
   local now, user = clock.now(), req.user.id
+  local changes = decided.changes
   local state = {
-    id = terms.id, customer_id = terms.customer_id, notes = terms.notes, version = 0, revision = 1, created_at = now, created_by = user,
-    updated_at = LATER, items = LATER, customer_name = LATER, status = LATER, currency = LATER, valid_until = LATER, discount_percent = LATER,
-    subtotal = LATER, discount_total = LATER, tax_total = LATER, total_amount = LATER, rounding = LATER, item_count = LATER,
+    id = terms.id, customer_id = terms.customer_id, customer_name = changes.customer_name, status = changes.status, currency = changes.currency,
+    valid_until = changes.valid_until, notes = terms.notes, discount_percent = changes.discount_percent, subtotal = changes.subtotal,
+    discount_total = changes.discount_total, tax_total = changes.tax_total, total_amount = changes.total_amount, rounding = changes.rounding,
+    item_count = changes.item_count, items = decided.items, version = 1, revision = 1, created_at = now, created_by = user, updated_at = now,
   }
-  apply(state, decided, now)
   history.record(tx, state.id, "create", now, user, facts, decided, known)
   tx:write(store.insert, state.id, state.customer_id, state.customer_name, state.status, state.currency, state.valid_until, state.notes,
     state.discount_percent, state.subtotal, state.discount_total, state.tax_total, state.total_amount, state.rounding, state.item_count, now, user,
@@ -189,8 +188,8 @@ function quotations.create(req)
   local body = req.body
   return created(db.tx(function(tx)
     return make(tx, req, {
-      id = uuid.v7(), customer_id = body.customer_id, items = body.items, currency = body.currency, valid_until = rows.present(body.valid_until),
-      notes = rows.present(body.notes), discount_percent = body.discount_percent, user = req.user, name = LATER,
+      name = "create", id = uuid.v7(), customer_id = body.customer_id, items = body.items, currency = body.currency,
+      valid_until = rows.present(body.valid_until), notes = rows.present(body.notes), discount_percent = body.discount_percent, user = req.user,
     })
   end))
 end
@@ -204,7 +203,7 @@ function quotations.clone(req)
       items[i] = { product_id = item.product_id, quantity = item.quantity, discount_percent = item.discount_percent }
     end
     return make(tx, req, {
-      id = uuid.v7(), customer_id = source.customer_id, items = items, currency = source.currency, notes = source.notes,
+      name = "create", id = uuid.v7(), customer_id = source.customer_id, items = items, currency = source.currency, notes = source.notes,
       discount_percent = source.discount_percent, user = req.user,
     })
   end))

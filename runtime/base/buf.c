@@ -62,19 +62,26 @@ static inline uint64_t special_of(uint64_t eight) {
 typedef int8_t sixteen_t __attribute__((vector_size(16)));
 typedef uint64_t halves_t __attribute__((vector_size(16)));
 
-static inline uint64_t copy_sixteen(char *out, const char *from) {
-    sixteen_t s;
-    memcpy(&s, from, sizeof s);
-    memcpy(out, &s, sizeof s);
+static inline uint64_t special_of_sixteen(sixteen_t s) {
     halves_t special = (halves_t)((s < 0x20) | (s == '"') | (s == '\\') | (s == 0x7f));
     return special[0] | special[1];
 }
 
-static inline uint64_t copy_eight(char *out, const char *from) {
-    uint64_t eight;
-    memcpy(&eight, from, sizeof eight);
-    memcpy(out, &eight, sizeof eight);
-    return special_of(eight);
+static inline uint64_t copy_sixteen(char *out, const char *from) {
+    sixteen_t s;
+    memcpy(&s, from, sizeof s);
+    memcpy(out, &s, sizeof s);
+    return special_of_sixteen(s);
+}
+
+/* Eight to fifteen: the first and the last eight. */
+static inline uint64_t copy_ends(char *out, const char *from, size_t len) {
+    uint64_t first, last;
+    memcpy(&first, from, sizeof first);
+    memcpy(&last, from + len - sizeof last, sizeof last);
+    memcpy(out, &first, sizeof first);
+    memcpy(out + len - sizeof last, &last, sizeof last);
+    return special_of_sixteen((sixteen_t)(halves_t){first, last});
 }
 
 /* Copies while it looks; the last bytes of a longer text overlap with those before them. Not 0: one is special. */
@@ -84,7 +91,7 @@ static inline uint64_t copy_plain(char *out, const char *from, size_t len) {
         for (size_t i = 0; i + 16 < len && !special; i += 16) special = copy_sixteen(out + i, from + i);
         return special | copy_sixteen(out + len - 16, from + len - 16);
     }
-    if (len >= 8) return copy_eight(out, from) | copy_eight(out + len - 8, from + len - 8);
+    if (len >= 8) return copy_ends(out, from, len);
     if (len >= 4) {
         uint32_t first, last;
         memcpy(&first, from, 4);

@@ -33,17 +33,18 @@ int sh_str_to_i64(sh_str_t s, int64_t *out) {
     return SH_OK;
 }
 
+static const unsigned char is_hex[256] = {['0' ... '9'] = 1, ['a' ... 'f'] = 1, ['A' ... 'F'] = 1};
+
+static inline unsigned are_digits(const char *at, size_t count) {
+    unsigned all = 1;
+    for (size_t i = 0; i < count; i++) all &= is_hex[(unsigned char)at[i]];
+    return all;
+}
+
 bool sh_str_is_uuid(sh_str_t s) {
-    if (s.len != 36) return false;
-    for (size_t i = 0; i < 36; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-            if (c != '-') return false;
-        } else if (!((c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'))) {
-            return false;
-        }
-    }
-    return true;
+    const char *p = s.ptr;
+    if (s.len != 36 || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-') return false;
+    return are_digits(p, 8) & are_digits(p + 9, 4) & are_digits(p + 14, 4) & are_digits(p + 19, 4) & are_digits(p + 24, 12);
 }
 
 uint64_t sh_str_hash(sh_str_t s) {

@@ -462,7 +462,7 @@ int sh_lua_db_open(lua_State *L, void *data) {
     static const luaL_Reg functions[] = {
         {"query", db_query}, {"one", db_one}, {"all", db_all}, {"begin", db_begin}, {"methods", db_methods},
         {"tx_query", tx_query}, {"tx_one", tx_one}, {"tx_all", tx_all}, {"tx_write", tx_write}, {"tx_emit", tx_emit},
-        {"tx_commit", tx_commit}, {"tx_rollback", tx_rollback}, {"tx_is_open", tx_is_open}, {NULL, NULL},
+        {"tx_commit", tx_commit}, {"tx_rollback", tx_rollback}, {"tx_is_open", tx_is_open}, {"marks", sh_lua_params_marks}, {NULL, NULL},
     };
     (void)data;
     sh_lua_rows_init(L);

@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, PLACES_MAX = 2 * DEPTH_MAX + 4, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10 };
+enum { DEPTH_MAX = 32, PLACES_MAX = 2 * DEPTH_MAX + 4, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10,
+       ROOM_MAX = 1024 };
 
 static const char state_key, array_key, shaped_key, limited_key; /* registry: the state_t, and the metatables of what the module marks */
 static const double EXACT_MAX = 9007199254740992.0; /* 2^53 */
@@ -259,11 +260,10 @@ static int write_userdata(lua_State *L, int index, writer_t *w, int depth) {
     sh_decimal_t d;
     int rc;
     if (sh_lua_decimal_test(L, index, &d)) {
-        char text[SH_DECIMAL_TEXT_MAX];
-        size_t n = sh_decimal_format(d, text);
-        sh_buf_put_byte(w->out, '"');
-        sh_buf_put(w->out, text, n);
-        sh_buf_put_byte(w->out, '"');
+        char *to = sh_buf_reserve(w->out, SH_DECIMAL_TEXT_MAX + 2);
+        size_t n = sh_decimal_format(d, to + 1);
+        to[0] = to[n + 1] = '"';
+        w->out->len += n + 2;
         return SH_OK;
     }
     const char *why = sh_lua_rows_write(L, index, w->out, w->error, w->error_size, depth, &rc);
@@ -318,7 +318,7 @@ int sh_lua_json_write(lua_State *L, int index, sh_buf_t *out, char *error, size_
 /* ---- reading */
 
 void sh_lua_json_push_null(lua_State *L) { lua_pushlightuserdata(L, NULL_POINTER); }
-bool sh_lua_json_is_null(lua_State *L, int index) { return lua_islightuserdata(L, index) && lua_touserdata(L, index) == NULL_POINTER; }
+bool sh_lua_json_is_null(lua_State *L, int index) { return lua_touserdata(L, index) == NULL_POINTER; } /* no full userdata lies there */
 
 void sh_lua_json_push(lua_State *L, const sh_json_value_t *v) {
     luaL_checkstack(L, 4, "json");
@@ -400,10 +400,13 @@ static int json_decode(lua_State *L) {
     return rc ? 2 : 1;
 }
 
+/* array(table), array(), and array(n): an empty one with room for n, since a table that grows item by item is dear. */
 static int json_array(lua_State *L) {
-    if (lua_isnoneornil(L, 1)) {
+    if (lua_isnoneornil(L, 1) || lua_type(L, 1) == LUA_TNUMBER) {
+        lua_Number room = lua_tonumber(L, 1);
+        luaL_argcheck(L, room >= 0, 1, "a list, or how many items it will have");
         lua_settop(L, 0);
-        lua_newtable(L);
+        lua_createtable(L, room < ROOM_MAX ? (int)room : ROOM_MAX, 0);
     }
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);

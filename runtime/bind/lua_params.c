@@ -1,8 +1,12 @@
-/* Parameters as text: what a Lua value is for Postgres. Everything is made in an arena, so that what raises leaves nothing behind. */
+/* Parameters as text: what a Lua value is for Postgres.
+ *
+ * The texts of a statement's parameters are written one behind the other into the state's scratch buffer and copied once, when all of them are
+ * there: what raises on the way leaves nothing behind. db.json(), db.bytes() and db.columns() are tables marked by their metatable. */
 #include "bind/lua_params.h"
 
 #include "bind/lua_decimal.h"
 #include "bind/lua_json.h"
+#include "codec/crypto.h"
 #include "host/vm.h"
 
 #include <lauxlib.h>
@@ -12,20 +16,46 @@
 
 enum { PARAMS_MAX = 64, ERROR_TEXT_MAX = 192, LIST_ITEM_BYTES = 16 };
 
-static bool has_tag(lua_State *L, int index, const char *tag) {
-    lua_pushstring(L, tag);
-    lua_rawget(L, index);
-    bool found = lua_toboolean(L, -1);
+#define ABSENT SIZE_MAX /* where the text of SQL NULL begins */
+
+static const char marks_key; /* registry: marks_t */
+
+/* The metatables' addresses: what a table is meant as is one look at its own. */
+typedef struct marks {
+    const void *json, *bytes, *columns;
+} marks_t;
+
+/* A statement's parameters while they are gathered. */
+typedef struct params {
+    lua_State *L;
+    sh_buf_t *out; /* the texts, each with a NUL behind it */
+    sh_arena_t *arena;
+    const marks_t *marks;
+    sh_task_account_t *account;
+    uint64_t sent_bytes_max;
+    int count;
+    size_t at[PARAMS_MAX]; /* where each begins in `out` */
+} params_t;
+
+static void init(params_t *p, lua_State *L, sh_arena_t *arena) {
+    sh_task_t *task = sh_task_current(L);
+    lua_pushlightuserdata(L, (void *)&marks_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    p->marks = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    return found;
+    p->L = L;
+    p->out = sh_lua_json_scratch(L);
+    p->arena = arena;
+    p->account = sh_task_account(task);
+    p->sent_bytes_max = sh_vm_budget(sh_task_vm(task))->memory_bytes;
+    p->count = 0;
 }
 
 /* What is sent lies in memory that Lua's cap does not count. */
-static void charge(lua_State *L, size_t bytes) {
-    sh_task_t *task = sh_task_current(L);
-    sh_task_account_t *account = sh_task_account(task);
-    account->sent_bytes += bytes;
-    if (account->sent_bytes <= sh_vm_budget(sh_task_vm(task))->memory_bytes) return;
+static void charge(params_t *p, size_t bytes) {
+    lua_State *L = p->L;
+    p->account->sent_bytes += bytes;
+    if (SH_LIKELY(p->account->sent_bytes <= p->sent_bytes_max)) return;
     lua_createtable(L, 0, 2);
     lua_pushliteral(L, "budget");
     lua_setfield(L, -2, "kind");
@@ -34,155 +64,232 @@ static void charge(lua_State *L, size_t bytes) {
     lua_error(L);
 }
 
-static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number);
-
-static const char *number_param(lua_State *L, int index, sh_arena_t *arena) {
-    double n = lua_tonumber(L, index);
-    if (n == floor(n) && fabs(n) < 9007199254740992.0) {
-        char text[24]; /* formatted here: printf costs more than the rest of a parameter */
-        sh_buf_t out = {.ptr = text, .cap = sizeof text};
-        sh_buf_put_i64(&out, (int64_t)n);
-        return sh_arena_str(arena, sh_buf_str(&out)).ptr;
-    }
-    return sh_arena_printf(arena, "%.17g", n);
+/* The mark of the table at `index`, or NULL. */
+static const void *mark_of(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index)) return NULL;
+    const void *mark = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return mark;
 }
 
-static const char *text_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+/* ---- single values */
+
+static void put_number(params_t *p, int index) {
+    double n = lua_tonumber(p->L, index);
+    if (n == floor(n) && fabs(n) < 9007199254740992.0) sh_buf_put_i64(p->out, (int64_t)n);
+    else sh_buf_printf(p->out, "%.17g", n);
+}
+
+static sh_str_t text_at(params_t *p, int index) {
     sh_str_t s;
-    s.ptr = lua_tolstring(L, index, &s.len);
-    if (memchr(s.ptr, 0, s.len)) luaL_error(L, "parameter $%d holds a NUL byte; pass bytes by db.bytes", number);
-    charge(L, s.len);
-    return sh_arena_str(arena, s).ptr;
+    s.ptr = lua_tolstring(p->L, index, &s.len);
+    charge(p, s.len);
+    return s;
 }
 
-/* The texts of an SQL array; NULL among them is one. */
-static const char *array_text(lua_State *L, const char *const *items, int n, sh_arena_t *arena) {
-    sh_buf_t *out = sh_lua_json_scratch(L);
-    sh_buf_put_byte(out, '{');
-    for (int i = 0; i < n; i++) {
-        if (items[i]) sh_pg_array_put(out, sh_str_of(items[i]));
-        else sh_buf_put_c(out, i ? ",NULL" : "NULL");
+static void check_text(params_t *p, sh_str_t s) {
+    if (memchr(s.ptr, 0, s.len)) luaL_error(p->L, "parameter $%d holds a NUL byte; pass bytes by db.bytes", p->count + 1);
+}
+
+static void put_decimal(params_t *p, sh_decimal_t d) { p->out->len += sh_decimal_format(d, sh_buf_reserve(p->out, SH_DECIMAL_TEXT_MAX)); }
+
+/* No metamethods, here and below: they would run inside of C. */
+static void put_json(params_t *p, int index) {
+    char error[ERROR_TEXT_MAX];
+    size_t before = p->out->len;
+    lua_rawgeti(p->L, index, 1);
+    if (sh_lua_json_write(p->L, -1, p->out, error, sizeof error)) luaL_error(p->L, "parameter $%d: %s", p->count + 1, error);
+    lua_pop(p->L, 1);
+    charge(p, p->out->len - before);
+}
+
+static void put_bytes(params_t *p, int index) {
+    size_t n;
+    lua_rawgeti(p->L, index, 1);
+    if (lua_type(p->L, -1) != LUA_TSTRING) luaL_error(p->L, "parameter $%d: db.bytes takes a text", p->count + 1);
+    const char *bytes = lua_tolstring(p->L, -1, &n);
+    charge(p, 2 * n);
+    char *to = sh_buf_reserve(p->out, 2 * n + 2);
+    to[0] = '\\';
+    to[1] = 'x';
+    sh_hex_encode(bytes, n, to + 2);
+    p->out->len += 2 * n + 2;
+    lua_pop(p->L, 1);
+}
+
+/* ---- arrays */
+
+static void put_comma(params_t *p, bool is_first) {
+    if (!is_first) sh_buf_put_byte(p->out, ',');
+}
+
+static void put_text_item(params_t *p, sh_str_t s) {
+    if (sh_buf_put_json_plain(p->out, s)) return; /* the same for a text with nothing to escape */
+    check_text(p, s);
+    sh_pg_array_put_escaped(p->out, s);
+}
+
+/* JSON is written where the item goes, and put into quotes from a copy. */
+static void put_json_item(params_t *p, int index) {
+    size_t before = p->out->len;
+    put_json(p, index);
+    sh_str_t json = sh_arena_str(p->arena, sh_str(p->out->ptr + before, p->out->len - before));
+    p->out->len = before;
+    sh_pg_array_put_escaped(p->out, json);
+}
+
+/* An item that is no text of its own: a table or an object of the host. */
+static void put_object_item(params_t *p, int index) {
+    sh_decimal_t d;
+    lua_State *L = p->L;
+    bool is_table = lua_istable(L, index);
+    if (sh_lua_decimal_test(L, index, &d)) put_decimal(p, d);
+    else if (is_table && mark_of(L, index) == p->marks->json) put_json_item(p, index);
+    else if (is_table || sh_vm_melt(L, index)) luaL_error(L, "parameter $%d: a list cannot hold a list", p->count + 1);
+    else luaL_error(L, "parameter $%d: a %s cannot be passed to the database", p->count + 1, luaL_typename(L, index));
+}
+
+/* The value at `index`, the top of the stack. Numbers and decimals need no quotes; nil and json.null are NULL, and false is `no`. */
+static void put_item(params_t *p, int index, bool is_first, sh_str_t no) {
+    lua_State *L = p->L;
+    put_comma(p, is_first);
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING: put_text_item(p, text_at(p, index)); return;
+    case LUA_TNUMBER: put_number(p, index); return;
+    case LUA_TNIL: sh_buf_put_lit(p->out, "NULL"); return;
+    case LUA_TBOOLEAN: sh_buf_put_str(p->out, lua_toboolean(L, index) ? SH_STR("t") : no); return;
+    case LUA_TLIGHTUSERDATA:
+        if (!sh_lua_json_is_null(L, index)) break;
+        sh_buf_put_lit(p->out, "NULL");
+        return;
+    default: break;
     }
-    sh_buf_put_byte(out, '}');
-    return sh_arena_str(arena, sh_buf_str(out)).ptr;
+    put_object_item(p, index);
 }
 
-/* The text of a list's item at `index`, the top of the stack. */
-static const char *item_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    int type = lua_type(L, index);
-    bool is_list = type == LUA_TTABLE ? !has_tag(L, index, "__json") : type == LUA_TUSERDATA && sh_vm_melt(L, index);
-    if (is_list) luaL_error(L, "parameter $%d: a list cannot hold a list", number);
-    return to_param(L, index, arena, number);
-}
-
-/* A list becomes an SQL array; false and json.null in it are NULL. Texts first, in the arena: what raises leaves nothing behind. */
-static const char *array_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+/* A list becomes an SQL array; since a list cannot hold nil, false in it is NULL. */
+static void put_list(params_t *p, int index) {
+    lua_State *L = p->L;
     int n = (int)lua_objlen(L, index), top = lua_gettop(L);
-    luaL_checkstack(L, 4, "parameters");
-    charge(L, (size_t)n * LIST_ITEM_BYTES);
-    const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
-    for (int i = 0; i < n; i++) {
-        lua_rawgeti(L, index, i + 1);
-        bool is_null = lua_isboolean(L, top + 1) && !lua_toboolean(L, top + 1);
-        items[i] = is_null ? NULL : item_param(L, top + 1, arena, number);
+    luaL_checkstack(L, 8, "parameters");
+    charge(p, (size_t)n * LIST_ITEM_BYTES);
+    sh_buf_put_byte(p->out, '{');
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, index, i);
+        put_item(p, top + 1, i == 1, SH_STR("NULL"));
         lua_settop(L, top);
     }
-    return array_text(L, items, n, arena);
+    sh_buf_put_byte(p->out, '}');
 }
 
-/* Pushes a field of the table at `index`, or the table behind it when it is frozen; no metamethods: they would run inside of C. */
-static void push_table(lua_State *L, int index, const char *field) {
-    lua_pushstring(L, field);
-    lua_rawget(L, index);
+/* Pushes a table's value at `place`, or the table behind it when it is frozen. */
+static void push_table(lua_State *L, int index, int place) {
+    lua_rawgeti(L, index, place);
     if (sh_vm_melt(L, -1)) lua_remove(L, -2);
 }
 
-/* db.columns: an array of each named member of the tables in a list, NULL where there is none. Returns how many parameters that is. */
-static int column_params(lua_State *L, int index, sh_arena_t *arena, int number, const char **params, int room) {
-    int top = lua_gettop(L), list = top + 1, names = top + 2;
-    luaL_checkstack(L, 8, "parameters");
-    push_table(L, index, "list");
-    push_table(L, index, "names");
-    if (!lua_istable(L, list) || !lua_istable(L, names)) luaL_error(L, "parameter $%d: db.columns takes a list of tables and a list of names", number);
+static void begin(params_t *p) {
+    if (p->count == PARAMS_MAX) luaL_error(p->L, "a statement takes at most %d parameters", PARAMS_MAX);
+    p->at[p->count] = p->out->len;
+}
+
+static void end(params_t *p) {
+    sh_buf_put_byte(p->out, 0);
+    p->count++;
+}
+
+/* db.columns: an array of each named member of the tables in a list, NULL where there is none. */
+static void put_columns(params_t *p, int index) {
+    lua_State *L = p->L;
+    int top = lua_gettop(L), list = top + 1, names = top + 2, name = top + 3, item = top + 4;
+    luaL_checkstack(L, 12, "parameters");
+    push_table(L, index, 1);
+    push_table(L, index, 2);
+    if (!lua_istable(L, list) || !lua_istable(L, names))
+        luaL_error(L, "parameter $%d: db.columns takes a list of tables and a list of names", p->count + 1);
     int n = (int)lua_objlen(L, list), count = (int)lua_objlen(L, names);
-    if (count > room) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
-    const char **items = sh_arena_alloc(arena, (size_t)(n ? n : 1) * sizeof *items);
-    for (int column = 0; column < count; column++) {
-        charge(L, (size_t)n * LIST_ITEM_BYTES);
-        for (int i = 0; i < n; i++) {
-            lua_rawgeti(L, list, i + 1);
-            if (!lua_istable(L, names + 1)) luaL_error(L, "parameter $%d: db.columns takes a list of tables", number);
-            lua_rawgeti(L, names, column + 1);
-            lua_rawget(L, names + 1);
-            items[i] = item_param(L, names + 2, arena, number + column);
-            lua_settop(L, names);
+    for (int column = 1; column <= count; column++) {
+        begin(p);
+        charge(p, (size_t)n * LIST_ITEM_BYTES);
+        sh_buf_put_byte(p->out, '{');
+        lua_rawgeti(L, names, column);
+        for (int i = 1; i <= n; i++) {
+            lua_rawgeti(L, list, i);
+            if (!lua_istable(L, item)) luaL_error(L, "parameter $%d: db.columns takes a list of tables", p->count + 1);
+            lua_pushvalue(L, name);
+            lua_rawget(L, item);
+            put_item(p, item + 1, i == 1, SH_STR("f"));
+            lua_settop(L, name);
         }
-        params[column] = array_text(L, items, n, arena);
+        lua_settop(L, names);
+        sh_buf_put_byte(p->out, '}');
+        end(p);
     }
     lua_settop(L, top);
-    return count;
 }
 
-static const char *tagged_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    char error[ERROR_TEXT_MAX];
-    sh_buf_t *out = sh_lua_json_scratch(L);
-    lua_pushliteral(L, "value");
-    lua_rawget(L, index); /* no metamethods: they would run inside of C */
-    int rc = sh_lua_json_write(L, -1, out, error, sizeof error);
-    lua_pop(L, 1);
-    if (rc) luaL_error(L, "parameter $%d: %s", number, error);
-    charge(L, out->len);
-    return sh_arena_str(arena, sh_buf_str(out)).ptr;
+/* ---- parameters */
+
+static void put_table(params_t *p, int index) {
+    const void *mark = mark_of(p->L, index);
+    if (mark && mark == p->marks->json) put_json(p, index);
+    else if (mark && mark == p->marks->bytes) put_bytes(p, index);
+    else put_list(p, index);
 }
 
-static const char *bytes_param(lua_State *L, int index, sh_arena_t *arena, int number) {
-    size_t n;
-    static const char hex[] = "0123456789abcdef";
-    lua_pushliteral(L, "value");
-    lua_rawget(L, index); /* no metamethods: they would run inside of C */
-    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "parameter $%d: db.bytes takes a text", number);
-    const unsigned char *bytes = (const unsigned char *)lua_tolstring(L, -1, &n);
-    charge(L, 2 * n);
-    char *text = sh_arena_alloc(arena, 2 * n + 3);
-    text[0] = '\\';
-    text[1] = 'x';
-    for (size_t i = 0; i < n; i++) text[2 + 2 * i] = hex[bytes[i] >> 4], text[3 + 2 * i] = hex[bytes[i] & 15];
-    text[2 + 2 * n] = 0;
-    lua_pop(L, 1);
-    return text;
-}
-
-/* NULL is SQL NULL. Raises for what cannot be a parameter. */
-static const char *to_param(lua_State *L, int index, sh_arena_t *arena, int number) {
+/* False: it is SQL NULL. Raises for what cannot be a parameter. */
+static bool put_value(params_t *p, int index) {
     sh_decimal_t d;
+    sh_str_t s;
+    lua_State *L = p->L;
     switch (lua_type(L, index)) {
-    case LUA_TNONE: case LUA_TNIL: return NULL;
-    case LUA_TBOOLEAN: return lua_toboolean(L, index) ? "t" : "f";
-    case LUA_TNUMBER: return number_param(L, index, arena);
-    case LUA_TSTRING: return text_param(L, index, arena, number);
-    case LUA_TTABLE:
-        if (has_tag(L, index, "__json")) return tagged_param(L, index, arena, number);
-        if (has_tag(L, index, "__bytes")) return bytes_param(L, index, arena, number);
-        return array_param(L, index, arena, number);
+    case LUA_TNONE: case LUA_TNIL: return false;
+    case LUA_TBOOLEAN: sh_buf_put_byte(p->out, lua_toboolean(L, index) ? 't' : 'f'); return true;
+    case LUA_TNUMBER: put_number(p, index); return true;
+    case LUA_TSTRING:
+        s = text_at(p, index);
+        check_text(p, s);
+        sh_buf_put_str(p->out, s);
+        return true;
+    case LUA_TTABLE: put_table(p, index); return true;
     case LUA_TLIGHTUSERDATA:
-        if (sh_lua_json_is_null(L, index)) return NULL;
+        if (sh_lua_json_is_null(L, index)) return false;
         break;
     case LUA_TUSERDATA:
         if (sh_lua_decimal_test(L, index, &d)) {
-            char text[SH_DECIMAL_TEXT_MAX];
-            size_t n = sh_decimal_format(d, text);
-            return sh_arena_str(arena, sh_str(text, n)).ptr;
+            put_decimal(p, d);
+            return true;
         }
         if (sh_vm_melt(L, index)) {
-            const char *text = to_param(L, lua_gettop(L), arena, number);
+            bool is_there = put_value(p, lua_gettop(L));
             lua_pop(L, 1);
-            return text;
+            return is_there;
         }
         break;
     default: break;
     }
-    luaL_error(L, "parameter $%d: a %s cannot be passed to the database", number, luaL_typename(L, index));
-    return NULL;
+    luaL_error(L, "parameter $%d: a %s cannot be passed to the database", p->count + 1, luaL_typename(L, index));
+    return false;
+}
+
+static void put_param(params_t *p, int index) {
+    if (lua_istable(p->L, index) && mark_of(p->L, index) == p->marks->columns) {
+        put_columns(p, index);
+        return;
+    }
+    begin(p);
+    if (!put_value(p, index)) p->at[p->count] = ABSENT;
+    end(p);
+}
+
+/* The texts into the arena, in one piece. */
+static const char *const *keep(params_t *p) {
+    size_t pointers = (size_t)p->count * sizeof(char *);
+    const char **params = sh_arena_alloc(p->arena, pointers + p->out->len);
+    char *texts = (char *)params + pointers;
+    if (p->out->len) memcpy(texts, p->out->ptr, p->out->len);
+    for (int i = 0; i < p->count; i++) params[i] = p->at[i] == ABSENT ? NULL : texts + p->at[i];
+    return params;
 }
 
 /* Blanks and comments at the beginning of a statement. */
@@ -213,21 +320,11 @@ void sh_lua_params_statement(lua_State *L, int first, int last, sh_arena_t *aren
     if (lua_type(L, first) != LUA_TSTRING) luaL_error(L, "a statement's SQL must be a text");
     sql.ptr = lua_tolstring(L, first, &sql.len);
     check_kind(L, sql.ptr);
-    const char *texts[PARAMS_MAX];
-    int count = 0;
-    for (int i = first + 1; i <= last; i++) {
-        bool is_columns = lua_istable(L, i) && has_tag(L, i, "__columns");
-        if (count == PARAMS_MAX) luaL_error(L, "a statement takes at most %d parameters", PARAMS_MAX);
-        if (is_columns) {
-            count += column_params(L, i, arena, count + 1, texts + count, PARAMS_MAX - count);
-        } else {
-            texts[count] = to_param(L, i, arena, count + 1);
-            count++;
-        }
-    }
-    const char **params = sh_arena_alloc(arena, (size_t)(count ? count : 1) * sizeof *params);
-    if (count) memcpy(params, texts, (size_t)count * sizeof *params);
-    *out = (sh_pg_statement_t){is_kept ? sh_arena_str(arena, sql) : sql, (uint32_t)count, params};
+    params_t p;
+    init(&p, L, arena);
+    for (int i = first + 1; i <= last; i++) put_param(&p, i);
+    const char *const *params = keep(&p);
+    *out = (sh_pg_statement_t){is_kept ? sh_arena_str(arena, sql) : sql, (uint32_t)p.count, params};
 }
 
 /* Highest $n in the text: a list { sql, a, nil } does not tell its own length. */
@@ -252,4 +349,30 @@ void sh_lua_params_listed(lua_State *L, int index, sh_arena_t *arena, bool is_ke
     for (int i = 0; i < count; i++) lua_rawgeti(L, index, i + 2);
     sh_lua_params_statement(L, first, first + count, arena, is_kept, out);
     lua_settop(L, before);
+}
+
+/* Pushes a metatable that nobody may reach, and returns its address. */
+static const void *push_mark(lua_State *L) {
+    lua_createtable(L, 0, 1);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    return lua_topointer(L, -1);
+}
+
+int sh_lua_params_marks(lua_State *L) {
+    int top = lua_gettop(L);
+    marks_t *marks = lua_newuserdata(L, sizeof *marks);
+    marks->json = push_mark(L);
+    marks->bytes = push_mark(L);
+    marks->columns = push_mark(L);
+    lua_createtable(L, 3, 0); /* an address that is compared must not become another table's: they live as long as the userdata */
+    for (int i = 1; i <= 3; i++) {
+        lua_pushvalue(L, top + 1 + i);
+        lua_rawseti(L, -2, i);
+    }
+    lua_setfenv(L, top + 1);
+    lua_pushlightuserdata(L, (void *)&marks_key);
+    lua_pushvalue(L, top + 1);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    return 3;
 }

@@ -13,4 +13,8 @@ void sh_lua_params_statement(lua_State *L, int first, int last, sh_arena_t *aren
 /* The list { sql, ... } at `index`. */
 void sh_lua_params_listed(lua_State *L, int index, sh_arena_t *arena, bool is_kept, sh_pg_statement_t *out);
 
+/* Returns the metatables that mark what db.json, db.bytes and db.columns make: { value }, { text }, { list, names }. For lua/shama/db.lua, once a
+ * state. */
+int sh_lua_params_marks(lua_State *L);
+
 #endif

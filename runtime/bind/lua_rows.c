@@ -213,8 +213,9 @@ static int rows_each(lua_State *L) {
     return 3;
 }
 
-/* The column of names[i]; raises for one that the rows do not have. `guess` is where it stands when names and columns have one order. */
-static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int i, uint32_t guess) {
+/* Pushes names[i] and returns its column; raises for one that the rows do not have. `guess` is where it stands when names and columns have
+ * one order. */
+static uint32_t push_column(lua_State *L, const sh_pg_rows_t *rows, int names, int i, uint32_t guess) {
     sh_str_t name;
     lua_rawgeti(L, names, i);
     if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "rows:tables takes a list of column names");
@@ -222,7 +223,6 @@ static uint32_t column_of(lua_State *L, const sh_pg_rows_t *rows, int names, int
     bool is_guessed = guess < rows->column_count && strcmp(rows->columns[guess].name, name.ptr) == 0;
     int column = is_guessed ? (int)guess : sh_pg_rows_column(rows, name);
     if (column < 0) luaL_error(L, "the rows have no column \"%s\"", name.ptr);
-    lua_pop(L, 1);
     return (uint32_t)column;
 }
 
@@ -240,26 +240,22 @@ static int rows_tables(lua_State *L) {
         count = (uint32_t)lua_objlen(L, 2);
     }
     if (count > TABLE_COLUMNS_MAX) return luaL_error(L, "rows:tables takes at most %d columns", TABLE_COLUMNS_MAX);
-    if (!has_names) { /* made once, not for each row */
-        lua_createtable(L, (int)count, 0);
-        lua_replace(L, 2);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        columns[i] = has_names ? column_of(L, rows, 2, (int)i + 1, i ? columns[i - 1] + 1 : 0) : i;
-        if (has_names) continue;
-        lua_pushstring(L, rows->columns[i].name);
-        lua_rawseti(L, 2, (int)i + 1);
+    luaL_checkstack(L, (int)count + 8, "a row");
+    for (uint32_t i = 0; i < count; i++) { /* the names stay on the stack, from 3 on */
+        columns[i] = has_names ? push_column(L, rows, 2, (int)i + 1, i ? columns[i - 1] + 1 : 0) : i;
+        if (!has_names) lua_pushstring(L, rows->columns[i].name);
     }
     lua_createtable(L, (int)rows->row_count, 0);
+    int list = lua_gettop(L);
     for (uint32_t row = 0; row < rows->row_count; row++) {
         lua_createtable(L, 0, (int)count);
         for (uint32_t i = 0; i < count; i++) {
             if (sh_pg_rows_is_null(rows, row, columns[i])) continue;
-            lua_rawgeti(L, 2, (int)i + 1);
+            lua_pushvalue(L, (int)i + 3);
             push_present(L, rows, row, columns[i]);
             lua_rawset(L, -3);
         }
-        lua_rawseti(L, 3, (int)row + 1);
+        lua_rawseti(L, list, (int)row + 1);
     }
     return 1;
 }
@@ -296,7 +292,7 @@ static int write_extra(lua_State *L, int index, handle_t *h, sh_buf_t *out, char
         if (replaced) continue;
         if (!first) sh_buf_put_byte(out, ',');
         first = false;
-        sh_buf_put_str(out, h->rows->columns[i].json_key);
+        sh_buf_put_str(out, sh_pg_rows_keys(h->rows)[i]);
         sh_pg_rows_write_value(h->rows, h->row, i, out);
     }
     for (lua_pushnil(L); !rc && lua_next(L, extra); lua_pop(L, 1)) {

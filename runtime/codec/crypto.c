@@ -9,7 +9,6 @@
 
 #include "base/err.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -146,29 +145,31 @@ int sh_base64url_decode(sh_str_t text, uint8_t *out, size_t *out_len) {
     return SH_OK;
 }
 
-/* Four bytes as eight digits at once: each nibble to a byte of its own, in the order of the text, then '0' or 'a' - 10 on top of it. */
-static uint64_t hex_of_4(uint32_t bytes) {
-    uint64_t w = le32toh(bytes);
-    w = (w | w << 16) & 0x0000ffff0000ffff;
-    w = (w | w << 8) & 0x00ff00ff00ff00ff;
-    w = (w >> 4 & 0x000f000f000f000f) | (w & 0x000f000f000f000f) << 8;
-    uint64_t is_letter = (w + 0x0606060606060606) >> 4 & 0x0101010101010101;
-    return htole64(w + 0x3030303030303030 + is_letter * ('a' - '0' - 10));
+/* Sixteen bytes, or digits, at once. */
+typedef uint8_t sixteen_t __attribute__((vector_size(16)));
+
+static inline sixteen_t digits_of(sixteen_t nibbles) {
+    return nibbles + '0' + ((sixteen_t)(nibbles > 9) & ('a' - '0' - 10));
+}
+
+static void hex_of_16(const uint8_t *in, char *out) {
+    sixteen_t bytes;
+    memcpy(&bytes, in, sizeof bytes);
+    sixteen_t high = digits_of(bytes >> 4), low = digits_of(bytes & 15);
+    sixteen_t first = __builtin_shuffle(high, low, (sixteen_t){0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+    sixteen_t second = __builtin_shuffle(high, low, (sixteen_t){8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+    memcpy(out, &first, sizeof first);
+    memcpy(out + sizeof first, &second, sizeof second);
 }
 
 void sh_hex_encode(const void *bytes, size_t len, char *out) {
+    static const char digits[] = "0123456789abcdef";
     const uint8_t *in = bytes;
-    uint32_t four;
-    uint64_t digits;
-    for (; len >= sizeof four; len -= sizeof four, in += sizeof four, out += sizeof digits) {
-        memcpy(&four, in, sizeof four);
-        digits = hex_of_4(four);
-        memcpy(out, &digits, sizeof digits);
+    for (; len >= 16; len -= 16, in += 16, out += 32) hex_of_16(in, out);
+    for (; len; len--, in++) {
+        *out++ = digits[*in >> 4];
+        *out++ = digits[*in & 15];
     }
-    four = 0;
-    memcpy(&four, in, len);
-    digits = hex_of_4(four);
-    memcpy(out, &digits, 2 * len);
 }
 
 /* A digit's value with HEX_IS_DIGIT set; 0 for anything else. */
@@ -178,13 +179,34 @@ static const uint8_t HEX_VALUES[256] = {
     ['b'] = 27, ['c'] = 28, ['d'] = 29, ['e'] = 30, ['f'] = 31, ['A'] = 26, ['B'] = 27, ['C'] = 28, ['D'] = 29, ['E'] = 30, ['F'] = 31,
 };
 
+typedef uint64_t halves_t __attribute__((vector_size(16)));
+typedef uint16_t pairs_t __attribute__((vector_size(16)));
+
+/* Sixteen digits to eight bytes; a bit is set in `wrong` for what is none. */
+static void bytes_of_16(const char *in, uint8_t *out, sixteen_t *wrong) {
+    sixteen_t digits, bytes;
+    memcpy(&digits, in, sizeof digits);
+    sixteen_t number = digits - '0', letter = (digits | 0x20) - 'a';
+    sixteen_t is_number = (sixteen_t)(number < 10), is_letter = (sixteen_t)(letter < 6);
+    *wrong |= ~(is_number | is_letter);
+    pairs_t values = (pairs_t)((number & is_number) | ((letter + 10) & is_letter)); /* the first digit of a pair is its low byte */
+    bytes = (sixteen_t)(values << 4 | values >> 8);
+    bytes = __builtin_shuffle(bytes, (sixteen_t){0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14});
+    memcpy(out, &bytes, sizeof bytes / 2);
+}
+
 int sh_hex_decode(sh_str_t text, uint8_t *out) {
     if (text.len % 2) return SH_EINVAL;
+    const char *in = text.ptr;
+    size_t left = text.len;
+    sixteen_t wrong = {0};
     unsigned all = HEX_IS_DIGIT;
-    for (size_t i = 0; i < text.len; i += 2) {
-        uint8_t high = HEX_VALUES[(unsigned char)text.ptr[i]], low = HEX_VALUES[(unsigned char)text.ptr[i + 1]];
+    for (; left >= 16; left -= 16, in += 16, out += 8) bytes_of_16(in, out, &wrong);
+    for (; left; left -= 2, in += 2) {
+        uint8_t high = HEX_VALUES[(unsigned char)in[0]], low = HEX_VALUES[(unsigned char)in[1]];
         all &= high & low;
-        out[i / 2] = (uint8_t)(high << 4 | (low & 15));
+        *out++ = (uint8_t)(high << 4 | (low & 15));
     }
-    return all ? SH_OK : SH_EINVAL;
+    halves_t any = (halves_t)wrong;
+    return all && !(any[0] | any[1]) ? SH_OK : SH_EINVAL;
 }

@@ -56,12 +56,25 @@ int sh_decimal_parse(sh_str_t text, sh_decimal_t *out) {
 
 sh_decimal_t sh_decimal_of_i64(int64_t n) { return (sh_decimal_t){n, 0}; }
 
+/* "00" to "99" */
+static const char pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+                            "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+static inline char *pair_before(char *at, uint64_t n) { return memcpy(at - 2, pairs + 2 * n, 2); }
+
 /* Writes the digits of n before `at`, with a point before the last `scale` of them and at least one before that; returns where they begin. */
 static inline char *digits_before(char *at, uint64_t n, int scale) {
-    for (int i = 0; i < scale; i++, n /= 10) *--at = (char)('0' + n % 10);
-    if (scale) *--at = '.';
-    do *--at = (char)('0' + n % 10);
-    while (n /= 10);
+    if (scale == 2) { /* money */
+        at = pair_before(at, n % 100) - 1;
+        *at = '.';
+        n /= 100;
+    } else if (scale) {
+        for (int i = 0; i < scale; i++, n /= 10) *--at = (char)('0' + n % 10);
+        *--at = '.';
+    }
+    for (; n >= 100; n /= 100) at = pair_before(at, n % 100);
+    if (n >= 10) return pair_before(at, n);
+    *--at = (char)('0' + n);
     return at;
 }
 

@@ -74,10 +74,26 @@ static inline size_t utf8_sequence(const char *text, size_t left) {
     return (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f) ? 0 : 4;
 }
 
+/* Eight bytes at a time; the last ones of a longer text overlap with those before them. */
+static inline bool is_ascii(sh_str_t text) {
+    uint64_t all = 0, eight;
+    if (text.len < sizeof eight) {
+        for (size_t i = 0; i < text.len; i++) all |= (unsigned char)text.ptr[i];
+        return all < 0x80;
+    }
+    for (size_t i = 0; i + sizeof eight < text.len; i += sizeof eight) {
+        memcpy(&eight, text.ptr + i, sizeof eight);
+        all |= eight;
+    }
+    memcpy(&eight, text.ptr + text.len - sizeof eight, sizeof eight);
+    return !((all | eight) & 0x8080808080808080u);
+}
+
 bool sh_utf8_is_valid(sh_str_t text) {
+    if (is_ascii(text)) return true;
     for (size_t i = 0; i < text.len;) {
         uint64_t eight;
-        if (text.len - i >= sizeof eight) { /* ASCII goes eight bytes at a time */
+        if (text.len - i >= sizeof eight) { /* between what is not */
             memcpy(&eight, text.ptr + i, sizeof eight);
             if (!(eight & 0x8080808080808080u)) {
                 i += sizeof eight;

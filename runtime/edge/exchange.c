@@ -151,10 +151,11 @@ static void refuse_for_rule(sh_exchange_t *x, const sh_call_t *call, sh_reply_t 
 
 /* Names that are the server's or this file's to set. */
 static bool is_reserved(sh_str_t name) {
-    static const char *const names[] = {"Connection", "Content-Length", "Content-Type", "Date", "Keep-Alive", "Server-Timing", "Trailer",
-                                        "Transfer-Encoding", "Upgrade", "X-Request-Id", "X-Content-Type-Options", "Cache-Control"};
+    static const sh_str_t names[] = {SH_STR("Connection"), SH_STR("Content-Length"), SH_STR("Content-Type"), SH_STR("Date"), SH_STR("Keep-Alive"),
+                                     SH_STR("Server-Timing"), SH_STR("Trailer"), SH_STR("Transfer-Encoding"), SH_STR("Upgrade"),
+                                     SH_STR("X-Request-Id"), SH_STR("X-Content-Type-Options"), SH_STR("Cache-Control")};
     for (size_t i = 0; i < SH_ARRAY_LEN(names); i++)
-        if (sh_str_eq_nocase(name, sh_str_of(names[i]))) return true;
+        if (sh_str_eq_nocase(name, names[i])) return true;
     return false;
 }
 

@@ -46,13 +46,7 @@ static void *cut(sh_heap_t *heap, size_t class) {
     return block;
 }
 
-static inline void *take(sh_heap_t *heap, size_t size) {
-    size_t class = class_of(size);
-    void *block = heap->free[class];
-    if (SH_UNLIKELY(!block)) return cut(heap, class);
-    heap->free[class] = *(void **)block;
-    return block;
-}
+void *sh_heap_alloc_slow(sh_heap_t *heap, size_t size) { return size <= SMALL_MAX ? cut(heap, class_of(size)) : malloc(size); }
 
 void sh_heap_free(sh_heap_t *heap, void *block, size_t size) {
     if (size > SMALL_MAX) {
@@ -67,7 +61,7 @@ void sh_heap_free(sh_heap_t *heap, void *block, size_t size) {
 void *sh_heap_resize(sh_heap_t *heap, void *block, size_t old_size, size_t new_size) {
     if (old_size > SMALL_MAX && new_size > SMALL_MAX) return realloc(block, new_size);
     if (old_size && old_size <= SMALL_MAX && new_size <= SMALL_MAX && class_of(old_size) == class_of(new_size)) return block;
-    void *moved = new_size <= SMALL_MAX ? take(heap, new_size) : malloc(new_size);
+    void *moved = sh_heap_alloc(heap, new_size);
     if (moved && old_size) {
         memcpy(moved, block, old_size < new_size ? old_size : new_size);
         sh_heap_free(heap, block, old_size);

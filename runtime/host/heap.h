@@ -21,6 +21,15 @@ static inline void sh_heap_init(sh_heap_t *heap) { *heap = (sh_heap_t){0}; }
 /* Small blocks go at once; large ones must have been freed before (lua_close does). */
 void sh_heap_dispose(sh_heap_t *heap);
 
+/* A new block of a size that is not 0; NULL when the system has no memory. */
+void *sh_heap_alloc_slow(sh_heap_t *heap, size_t size);
+static inline void *sh_heap_alloc(sh_heap_t *heap, size_t size) {
+    size_t class = (size + SH_HEAP_CLASS_BYTES - 1) / SH_HEAP_CLASS_BYTES;
+    void *block = size <= SH_HEAP_SMALL_MAX ? heap->free[class] : NULL;
+    if (SH_UNLIKELY(!block)) return sh_heap_alloc_slow(heap, size);
+    heap->free[class] = *(void **)block;
+    return block;
+}
 /* As realloc, with the block's true old size; 0 for none. new_size is not 0. NULL when the system has no memory: the block stays. */
 void *sh_heap_resize(sh_heap_t *heap, void *block, size_t old_size, size_t new_size);
 void sh_heap_free(sh_heap_t *heap, void *block, size_t size);

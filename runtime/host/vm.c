@@ -17,6 +17,23 @@ enum {
 
 /* ---- memory */
 
+/* Not every allocation comes by here: there is no room, or it is time to collect or to look at the budget. False: refused. */
+static bool grow_slow(sh_vm_t *vm, size_t more) {
+    bool is_refused = vm->memory + more > vm->memory_limit;
+    if (is_refused) vm->denied = true;
+    else vm->allocated += more;
+    if (is_refused || vm->memory + more > vm->collect_at) vm->collect_wanted = true;
+    if (!vm->hook_soon && (vm->collect_wanted || vm->allocated > vm->hook_at)) sh_task_hook_soon(vm);
+    return !is_refused;
+}
+
+static inline bool grow(sh_vm_t *vm, size_t more) {
+    uint64_t memory = vm->memory + more, allocated = vm->allocated + more;
+    if (SH_UNLIKELY(memory > vm->memory_limit || memory > vm->collect_at || allocated > vm->hook_at || vm->collect_wanted)) return grow_slow(vm, more);
+    vm->allocated = allocated;
+    return true;
+}
+
 static void *vm_alloc(void *data, void *ptr, size_t old_size, size_t new_size) {
     sh_vm_t *vm = data;
     if (new_size == 0) {
@@ -24,16 +41,8 @@ static void *vm_alloc(void *data, void *ptr, size_t old_size, size_t new_size) {
         sh_heap_free(&vm->heap, ptr, old_size);
         return NULL;
     }
-    if (new_size > old_size) {
-        size_t more = new_size - old_size;
-        bool is_refused = vm->memory + more > vm->memory_limit;
-        if (is_refused) vm->denied = true;
-        else vm->allocated += more;
-        if (is_refused || vm->memory + more > vm->collect_at) vm->collect_wanted = true;
-        if (!vm->hook_soon && (vm->collect_wanted || vm->allocated > vm->hook_at)) sh_task_hook_soon(vm);
-        if (is_refused) return NULL;
-    }
-    void *p = sh_heap_resize(&vm->heap, ptr, old_size, new_size);
+    if (new_size > old_size && !grow(vm, new_size - old_size)) return NULL;
+    void *p = old_size ? sh_heap_resize(&vm->heap, ptr, old_size, new_size) : sh_heap_alloc(&vm->heap, new_size);
     if (p) vm->memory += new_size - old_size;
     return p;
 }

@@ -47,22 +47,13 @@ static char *put_key(char *at, const char *name) {
     return at;
 }
 
-/* Rows, columns and keys lie in one block. */
+/* Rows and columns lie in one block. */
 sh_pg_rows_t *sh_pg_rows_create(PGresult *result) {
     uint32_t count = (uint32_t)PQnfields(result);
-    size_t keys = 0;
-    for (uint32_t i = 0; i < count; i++) keys += KEY_GROWTH * strlen(PQfname(result, (int)i)) + 3;
-    char *block = sh_alloc(sizeof(sh_pg_rows_t) + count * sizeof(sh_pg_column_t) + keys);
+    char *block = sh_alloc(sizeof(sh_pg_rows_t) + count * sizeof(sh_pg_column_t));
     sh_pg_rows_t *rows = (sh_pg_rows_t *)(void *)block;
     sh_pg_column_t *columns = (sh_pg_column_t *)(void *)(block + sizeof *rows);
-    char *key = (char *)(columns + count);
-    for (uint32_t i = 0; i < count; i++) {
-        columns[i].name = PQfname(result, (int)i);
-        columns[i].kind = kind_of(PQftype(result, (int)i));
-        char *end = put_key(key, columns[i].name);
-        columns[i].json_key = sh_str(key, (size_t)(end - key));
-        key = end;
-    }
+    for (uint32_t i = 0; i < count; i++) columns[i] = (sh_pg_column_t){PQfname(result, (int)i), kind_of(PQftype(result, (int)i))};
     *rows = (sh_pg_rows_t){
         .result = result,
         .row_count = (uint32_t)PQntuples(result),
@@ -74,16 +65,34 @@ sh_pg_rows_t *sh_pg_rows_create(PGresult *result) {
     return rows;
 }
 
+/* Keys and their texts lie in one block, too. */
+const sh_str_t *sh_pg_rows_keys(sh_pg_rows_t *rows) {
+    if (rows->keys) return rows->keys;
+    uint32_t count = rows->column_count;
+    size_t bytes = count * sizeof(sh_str_t);
+    for (uint32_t i = 0; i < count; i++) bytes += KEY_GROWTH * strlen(rows->columns[i].name) + 3;
+    sh_str_t *keys = sh_alloc(bytes);
+    char *at = (char *)(keys + count);
+    for (uint32_t i = 0; i < count; i++) {
+        char *end = put_key(at, rows->columns[i].name);
+        keys[i] = sh_str(at, (size_t)(end - at));
+        at = end;
+    }
+    rows->keys = keys;
+    return keys;
+}
+
 void sh_pg_rows_release(sh_pg_rows_t *rows) {
     if (!rows || --rows->retained) return;
     PQclear(rows->result);
+    free(rows->keys);
     free(rows);
 }
 
 int sh_pg_rows_column(const sh_pg_rows_t *rows, sh_str_t name) {
     for (uint32_t i = 0; i < rows->column_count; i++) {
         const sh_pg_column_t *c = &rows->columns[i];
-        if (c->name[0] != name.ptr[0] || c->json_key.len < name.len + 3) continue; /* most end here; escapes only make a key longer */
+        if (c->name[0] != name.ptr[0]) continue; /* most end here */
         if (strncmp(c->name, name.ptr, name.len) == 0 && c->name[name.len] == 0) return (int)i;
     }
     return -1;
@@ -195,10 +204,11 @@ static inline void write_value(const sh_pg_rows_t *rows, uint32_t row, uint32_t 
 
 void sh_pg_rows_write_value(const sh_pg_rows_t *rows, uint32_t row, uint32_t column, sh_buf_t *out) { write_value(rows, row, column, out); }
 
-void sh_pg_rows_write_row(const sh_pg_rows_t *rows, uint32_t row, bool open, sh_buf_t *out) {
+void sh_pg_rows_write_row(sh_pg_rows_t *rows, uint32_t row, bool open, sh_buf_t *out) {
+    const sh_str_t *keys = sh_pg_rows_keys(rows);
     char before = '{';
     for (uint32_t i = 0; i < rows->column_count; i++) {
-        sh_str_t key = rows->columns[i].json_key;
+        sh_str_t key = keys[i];
         char *to = sh_buf_reserve(out, key.len + 1);
         *to = before;
         memcpy(to + 1, key.ptr, key.len);
@@ -210,7 +220,7 @@ void sh_pg_rows_write_row(const sh_pg_rows_t *rows, uint32_t row, bool open, sh_
     if (!open) sh_buf_put_byte(out, '}');
 }
 
-void sh_pg_rows_write_all(const sh_pg_rows_t *rows, sh_buf_t *out) {
+void sh_pg_rows_write_all(sh_pg_rows_t *rows, sh_buf_t *out) {
     sh_buf_put_byte(out, '[');
     for (uint32_t i = 0; i < rows->row_count; i++) {
         if (i) sh_buf_put_byte(out, ',');
@@ -287,11 +297,9 @@ static const char *next_escaped(const char *p, const char *end) {
     return backslash ? backslash : end;
 }
 
-void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
+void sh_pg_array_put_escaped(sh_buf_t *out, sh_str_t item) {
     const char *p = item.ptr, *end = item.ptr + item.len;
-    sh_buf_reserve(out, item.len + 3);
-    if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
-    if (sh_buf_put_json_plain(out, item)) return; /* both write a text with nothing to escape in the same way */
+    sh_buf_reserve(out, item.len + 2);
     sh_buf_put_byte(out, '"');
     while (p < end) {
         const char *from = p;
@@ -303,4 +311,9 @@ void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
         }
     }
     sh_buf_put_byte(out, '"');
+}
+
+void sh_pg_array_put(sh_buf_t *out, sh_str_t item) {
+    if (out->len && out->ptr[out->len - 1] != '{') sh_buf_put_byte(out, ',');
+    if (!sh_buf_put_json_plain(out, item)) sh_pg_array_put_escaped(out, item); /* a text with nothing to escape is the same in both */
 }

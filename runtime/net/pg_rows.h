@@ -14,7 +14,6 @@ typedef enum sh_pg_kind {
 
 typedef struct sh_pg_column {
     const char *name; /* lent by the result */
-    sh_str_t json_key; /* "name": ready to be written, with quotes and colon */
     sh_pg_kind_t kind;
 } sh_pg_column_t;
 
@@ -24,6 +23,7 @@ typedef struct sh_pg_rows {
     uint32_t affected; /* rows an INSERT, UPDATE, DELETE touched */
     uint32_t retained;
     const sh_pg_column_t *columns;
+    sh_str_t *keys; /* for sh_pg_rows_keys() */
 } sh_pg_rows_t;
 
 /* Takes the result. Count starts at one. */
@@ -37,14 +37,16 @@ static inline bool sh_pg_rows_is_null(const sh_pg_rows_t *rows, uint32_t row, ui
 static inline sh_str_t sh_pg_rows_text(const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
     return sh_str(PQgetvalue(rows->result, (int)row, (int)column), (size_t)PQgetlength(rows->result, (int)row, (int)column));
 }
+/* The columns' names as they are written in JSON, with quotes and colon; made when they are asked for the first time. */
+const sh_str_t *sh_pg_rows_keys(sh_pg_rows_t *rows);
 /* The column's number, or -1. */
 int sh_pg_rows_column(const sh_pg_rows_t *rows, sh_str_t name);
 
 /* One value, one row as an object (without the closing brace when `open`, so that members can follow), all rows as an array.
  * numeric becomes a string, bigint a number below 2^53 and else a string, timestamptz RFC 3339 with Z, arrays of text, int, uuid JSON arrays. */
 void sh_pg_rows_write_value(const sh_pg_rows_t *rows, uint32_t row, uint32_t column, sh_buf_t *out);
-void sh_pg_rows_write_row(const sh_pg_rows_t *rows, uint32_t row, bool open, sh_buf_t *out);
-void sh_pg_rows_write_all(const sh_pg_rows_t *rows, sh_buf_t *out);
+void sh_pg_rows_write_row(sh_pg_rows_t *rows, uint32_t row, bool open, sh_buf_t *out);
+void sh_pg_rows_write_all(sh_pg_rows_t *rows, sh_buf_t *out);
 
 /* The text form of timestamptz as RFC 3339 ("infinity" and years beyond 9999 stay as they are), appended without quotes. */
 void sh_pg_put_timestamptz(sh_buf_t *out, sh_str_t text);
@@ -66,5 +68,7 @@ bool sh_pg_array_next(sh_pg_array_t *array, sh_buf_t *scratch, sh_pg_item_t *out
 
 /* Appends an item of an array's text form, in quotes, with a comma before it unless it is the first behind '{'. */
 void sh_pg_array_put(sh_buf_t *out, sh_str_t item);
+/* The item alone, in quotes, with its escapes. */
+void sh_pg_array_put_escaped(sh_buf_t *out, sh_str_t item);
 
 #endif

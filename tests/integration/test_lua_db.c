@@ -220,6 +220,12 @@ static void parameters_arrive_as_they_are(void **state) {
           "1, db.columns({ { n = 1, t = 'a,b', b = false }, { n = 2, d = decimal('1.50'), other = 1 } }, { 'n', 't', 'd', 'b' }), 6) "
           "return r.first .. ' ' .. r.n[1] .. r.n[2] .. ' ' .. r.t .. ' ' .. r.d .. ' ' .. r.b .. ' ' .. r.last",
           "1 12 {\"a,b\",NULL} {NULL,1.50} {f,NULL} 6");
+    gives("local r = db.one('SELECT $1::jsonb[]::text AS j, $2::bool[]::text AS b, $3::float8[]::text AS f, $4::text[] AS t, $5::text AS last', "
+          "{ db.json({ a = 'x\"y' }), false, db.json('z') }, { true, false }, { 1.5, -2 }, { 'ñ', '', ',}' }, 'end') "
+          "return r.j .. ' ' .. r.b .. ' ' .. r.f .. ' ' .. #r.t .. r.t[1] .. r.t[2] .. r.t[3] .. ' ' .. r.last",
+          "{\"{\\\"a\\\": \\\"x\\\\\\\"y\\\"}\",NULL,\"\\\"z\\\"\"} {t,NULL} {1.5,-2} 3ñ,} end");
+    raises("db.query('SELECT $1, $2::text[]', 1, { 'a', 'b\\0c' })", "parameter $2 holds a NUL byte");
+    raises("db.query('SELECT $1::text[]', { db.bytes('a') })", "parameter $1: a list cannot hold a list");
     gives("return db.one('SELECT cardinality($1::int[]) AS n', db.columns({}, { 'n' })).n", "0");
     raises("db.query('SELECT $1::text', db.columns({ 1 }, { 'n' }))", "parameter $1: db.columns takes a list of tables");
     raises("db.query('SELECT $1::text', db.columns(1, { 'n' }))", "parameter $1: db.columns takes a list of tables and a list of names");

@@ -16,9 +16,9 @@ function json.encode(value) end
 ---@return string? problem
 function json.decode(text) end
 
----Marks a table as list, also an empty one.
+---Marks a table as list, also an empty one; or makes an empty one with room for so many items, since a list that grows is dear.
 ---@generic T: table
----@param list T
+---@param list? T|integer
 ---@return T
 function json.array(list) end
 

@@ -63,10 +63,12 @@ function db.tx(fn, options)
   return finish(tx, pcall(fn, tx))
 end
 
+local JSON, BYTES, COLUMNS = raw.marks() -- metatables: the C part knows by them what a table is meant as
+
 -- A parameter for a json or jsonb column, and one for a bytea column.
-function db.json(value) return { __json = true, value = value } end
-function db.bytes(value) return { __bytes = true, value = value } end
+function db.json(value) return setmetatable({ value }, JSON) end
+function db.bytes(value) return setmetatable({ value }, BYTES) end
 -- As many parameters as there are names: each the array of that member of the tables in the list. For INSERT ... SELECT FROM unnest($1, $2, ...).
-function db.columns(list, names) return { __columns = true, list = list, names = names } end
+function db.columns(list, names) return setmetatable({ list, names }, COLUMNS) end
 
 return db

@@ -112,6 +112,17 @@ describe("shama.cursor", function()
 end)
 
 describe("shama.json", function()
+  it("makes lists with room, which are lists while they are empty, too", function()
+    local list = json.array(3)
+    assert.equal("[]", json.encode(list))
+    list[1] = "a"
+    assert.equal('["a"]', json.encode(list))
+    assert.equal("[]", json.encode(json.array()))
+    assert.equal("[]", json.encode(json.array(1e9)))
+    assert.has_error(function() json.array(-1) end)
+    assert.has_error(function() json.array("3") end)
+  end)
+
   it("writes a shape: its members, in its order, null where there is nothing", function()
     local shape = { "b", "a", { "items", { "n", "id" } }, "c" }
     local value = { a = 1, b = "x", other = true, items = { { id = 1 }, { n = 2, id = 2, more = {} } } }

@@ -53,6 +53,11 @@ static void knows_uuids(void **state) {
     assert_false(sh_str_is_uuid(SH_STR("0192f0c1-2345-7abc-8def-0123456789a")));
     assert_false(sh_str_is_uuid(SH_STR("0192f0c1-2345-7abc-8def-0123456789abc")));
     assert_false(sh_str_is_uuid(SH_STR("0192f0c1-2345-7abc-8def-0123456789ag")));
+    for (size_t at = 0; at < 36; at++) { /* a character that is wrong everywhere */
+        char text[37] = "0192f0c1-2345-7abc-8def-0123456789ab";
+        text[at] = 'x';
+        assert_false(sh_str_is_uuid(sh_str(text, 36)));
+    }
     assert_false(sh_str_is_uuid(SH_STR("0192f0c12345-7abc-8def--0123456789ab")));
     assert_false(sh_str_is_uuid(SH_STR("0192f0c1-2345-7abc-8def-01234567\0009a")));
     assert_false(sh_str_is_uuid(SH_STR("0192f0c1-2345-7abc-8def-0123456789a`")));

@@ -106,6 +106,15 @@ static void hex_is_strict(void **state) {
     assert_int_equal(sh_hex_decode(SH_STR("00fFA1"), out), SH_OK);
     assert_memory_equal(out, "\x00\xff\xa1", 3);
     assert_int_equal(sh_hex_decode(SH_STR("0"), out), SH_EINVAL);
+    char many[50]; /* one wrong character among good ones, at every place */
+    for (size_t at = 0; at < sizeof many; at++) {
+        for (int c = 0; c < 256; c++) {
+            uint8_t back[sizeof many / 2];
+            memset(many, 'a', sizeof many);
+            many[at] = (char)c;
+            assert_int_equal(sh_hex_decode(sh_str(many, sizeof many), back) == SH_OK, c < 128 && isxdigit(c));
+        }
+    }
     assert_int_equal(sh_hex_decode(SH_STR("0g"), out), SH_EINVAL);
     assert_int_equal(sh_hex_decode(SH_STR("0x"), out), SH_EINVAL);
     for (int c = 1; c < 256; c++) {
