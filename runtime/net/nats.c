@@ -230,12 +230,18 @@ static int publish_status(sh_nats_raw_t *raw, char *reason, size_t size) {
     return sh_nats_api_error(raw, reason, size) == STREAM_FULL ? SH_ELIMIT : SH_EIO;
 }
 
-/* Nobody takes, or nothing answers, when somebody has removed a stream while we were connected; a broker may as well be slow, so not too often. */
-static void look_again(sh_nats_t *nats) {
-    if (nats->state != SH_NATS_READY || uv_now(nats->loop) < nats->checked_ms + SH_NATS_LOOK_AGAIN_MS) return;
-    sh_nats_set_state(nats, SH_NATS_CHECKING, "checking streams");
+static void check_streams(sh_nats_t *nats) {
+    nats->is_in_doubt = false;
     nats->stream_checked = 0;
     sh_nats_streams_check(nats);
+}
+
+/* After a subject that nobody takes, or an answer that never came: somebody may have removed a stream while we were connected. A broker may as well
+ * be slow, so not too often. */
+static void look_again_if_due(sh_nats_t *nats, uint64_t now_ms) {
+    if (!nats->is_in_doubt || nats->state != SH_NATS_READY || now_ms < nats->checked_ms + SH_NATS_LOOK_AGAIN_MS) return;
+    sh_nats_set_state(nats, SH_NATS_CHECKING, "checking streams");
+    check_streams(nats);
 }
 
 static void on_reply(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
@@ -247,7 +253,7 @@ static void on_reply(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
     if (request->is_publish) {
         char reason[SH_NATS_REASON_MAX] = "";
         int status = publish_status(raw, reason, sizeof(reason));
-        if (status == SH_ENOTFOUND) look_again(nats);
+        if (status == SH_ENOTFOUND) nats->is_in_doubt = true;
         request_done(nats, request, status, NULL, reason);
     } else {
         bool is_lost = is_unheard(raw); /* JetStream is not there (yet) */
@@ -286,8 +292,7 @@ static void on_up(void *data) {
     if (nats->state == SH_NATS_CLOSING) return;
     sh_log_info(nats->log, "broker connected");
     sh_nats_set_state(nats, SH_NATS_CHECKING, "connected, checking streams");
-    nats->stream_checked = 0;
-    sh_nats_streams_check(nats);
+    check_streams(nats);
 }
 
 static void on_down(void *data, const char *reason) {
@@ -310,19 +315,19 @@ static void on_wire_closed(void *data) {
     uv_close((uv_handle_t *)&nats->timer, on_timer_closed);
 }
 
-static const sh_nats_wire_events_t WIRE_EVENTS = {.up = on_up, .down = on_down, .message = on_message, .read = on_read, .denied = on_denied, .closed = on_wire_closed};
+static const sh_nats_wire_events_t WIRE_EVENTS = {
+    .up = on_up, .down = on_down, .message = on_message, .read = on_read, .denied = on_denied, .closed = on_wire_closed};
 
 static void on_tick(uv_timer_t *timer) {
     sh_nats_t *nats = SH_CONTAINER_OF(timer, sh_nats_t, timer);
     uint64_t now_ms = uv_now(nats->loop);
     sh_nats_request_t *request;
     sh_nats_wire_tick(nats->wire);
-    bool is_deaf = false;
     while ((request = sh_list_first(&nats->waiting, sh_nats_request_t, link)) && request->deadline_ms <= now_ms) {
-        is_deaf |= request->is_publish;
+        nats->is_in_doubt |= request->is_publish;
         request_done(nats, request, SH_ETIMEDOUT, NULL, "no answer from the broker");
     }
-    if (is_deaf) look_again(nats);
+    look_again_if_due(nats, now_ms);
     if (nats->state == SH_NATS_CHECKING && nats->recheck_at_ms && nats->recheck_at_ms <= now_ms) {
         nats->recheck_at_ms = 0;
         sh_nats_streams_check(nats);

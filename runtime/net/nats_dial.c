@@ -163,8 +163,10 @@ static int log_in(dial_t *d) {
     sh_buf_t text;
     sh_buf_init(&text);
     (void)sh_buf_reserve(&text, LOGIN_BYTES); /* growing would leave secrets in freed memory */
-    sh_buf_printf(&text, "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":%s,\"lang\":\"c\",\"version\":\"" SHAMA_VERSION "\","
-                  "\"protocol\":1,\"headers\":true,\"no_responders\":true", d->made.link.ssl ? "true" : "false");
+    sh_buf_printf(&text,
+                  "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":%s,\"lang\":\"c\",\"version\":\"" SHAMA_VERSION "\","
+                  "\"protocol\":1,\"headers\":true,\"no_responders\":true",
+                  d->made.link.ssl ? "true" : "false");
     put_member(&text, "name", d->opts->name);
     put_member(&text, "user", server->user);
     put_member(&text, "pass", server->password);
@@ -183,9 +185,7 @@ static int await_pong(dial_t *d) {
         sh_str_t text = d->made.parser.text;
         switch (event) {
         case SH_NATS_EVENT_PONG: return 0;
-        case SH_NATS_EVENT_ERR:
-            snprintf(d->reason, SH_NATS_REASON_MAX, "%.*s", (int)text.len, text.ptr);
-            return SH_EIO;
+        case SH_NATS_EVENT_ERR: snprintf(d->reason, SH_NATS_REASON_MAX, "%.*s", (int)text.len, text.ptr); return SH_EIO;
         case SH_NATS_EVENT_PING:
             if (send_all(d, SH_STR("PONG\r\n")) != 0) return SH_EIO;
             break;

@@ -57,6 +57,7 @@ struct sh_nats {
     uint32_t stream_count, stream_checked;
     uint64_t recheck_at_ms;   /* 0: no check is due */
     uint64_t checked_ms;      /* when all were found right */
+    bool is_in_doubt;         /* something hints that they no longer are */
     uint64_t denied_ms;       /* when the log was last told of a refusal */
     sh_nats_request_t *slots; /* in_flight_max for publishing and SH_NATS_API_SLOTS */
     uint32_t slot_count;

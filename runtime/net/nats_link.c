@@ -44,8 +44,8 @@ static int step_failed(SSL *ssl, int result, char reason[SH_NATS_REASON_MAX]) {
 static bool load_files(SSL_CTX *ctx, const sh_nats_tls_t *tls) {
     if (tls->ca_file ? SSL_CTX_load_verify_locations(ctx, tls->ca_file, NULL) != 1 : SSL_CTX_set_default_verify_paths(ctx) != 1) return false;
     if (!tls->cert_file) return true;
-    return SSL_CTX_use_certificate_chain_file(ctx, tls->cert_file) == 1 &&
-           SSL_CTX_use_PrivateKey_file(ctx, tls->key_file, SSL_FILETYPE_PEM) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+    return SSL_CTX_use_certificate_chain_file(ctx, tls->cert_file) == 1 && SSL_CTX_use_PrivateKey_file(ctx, tls->key_file, SSL_FILETYPE_PEM) == 1 &&
+           SSL_CTX_check_private_key(ctx) == 1;
 }
 
 static bool name_server(SSL *ssl, const char *host) {

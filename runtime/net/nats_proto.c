@@ -103,7 +103,6 @@ static sh_nats_event_t read_line(sh_nats_parser_t *parser, sh_str_t line) {
         parser->text = args;
         return SH_NATS_EVENT_INFO;
     }
-    if (line.len > SH_NATS_LINE_MAX - 2) return bad(parser, "a line is too long");
     if (sh_str_eq_nocase(operation, SH_STR("-ERR"))) {
         parser->text = unquote(args);
         return SH_NATS_EVENT_ERR;
@@ -203,13 +202,8 @@ static bool is_free_of(sh_str_t text, unsigned char use) {
 }
 
 bool sh_nats_is_subject(sh_str_t subject) {
-    char before = '.';
-    if (!is_free_of(subject, NO_SUBJECT)) return false;
-    for (size_t i = 0; i < subject.len; i++) {
-        if (subject.ptr[i] == '.' && before == '.') return false;
-        before = subject.ptr[i];
-    }
-    return before != '.';
+    if (!subject.len || subject.ptr[0] == '.' || subject.ptr[subject.len - 1] == '.') return false;
+    return !memmem(subject.ptr, subject.len, "..", 2) && is_free_of(subject, NO_SUBJECT);
 }
 
 bool sh_nats_is_header(const sh_nats_header_t *header) {
@@ -241,7 +235,8 @@ char *sh_nats_block_write(char *at, const sh_nats_header_t *headers, uint32_t co
     return PUT_LIT(at, "\r\n");
 }
 
-void sh_nats_write_publish(sh_buf_t *out, sh_str_t subject, sh_str_t reply, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload) {
+void sh_nats_write_publish(sh_buf_t *out, sh_str_t subject, sh_str_t reply, const sh_nats_header_t *headers, uint32_t header_count,
+                           sh_str_t payload) {
     size_t block_len = sh_nats_block_len(headers, header_count);
     if (header_count)
         sh_buf_put_lit(out, "HPUB ");

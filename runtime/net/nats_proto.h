@@ -9,9 +9,9 @@
 #include "net/nats_raw.h"
 
 enum {
-    SH_NATS_LINE_MAX = 4096,          /* an operation's line, its CRLF included */
-    SH_NATS_INFO_MAX = 65536,         /* INFO's: it names all servers of a cluster */
-    SH_NATS_BLOCK_MAX = 65536,        /* headers that a message may have beside max_payload: the broker adds some of its own */
+    SH_NATS_LINE_MAX = 4096,           /* an operation's line, its CRLF included */
+    SH_NATS_INFO_MAX = 65536,          /* INFO's: it names all servers of a cluster */
+    SH_NATS_BLOCK_MAX = 65536,         /* headers that a message may have beside max_payload: the broker adds some of its own */
     SH_NATS_PAYLOAD_CEILING = 1 << 26, /* what a server may set as max_payload */
 };
 
@@ -29,7 +29,7 @@ typedef enum sh_nats_event {
 } sh_nats_event_t;
 
 typedef struct sh_nats_parser {
-    size_t payload_max; /* the server's max_payload */
+    size_t payload_max;     /* the server's max_payload */
     sh_nats_raw_t *msg;     /* after EVENT_MSG */
     sh_str_t text;          /* lent until the next call, by the caller's bytes or by `line` */
     sh_nats_raw_t *filling; /* a message whose head is known */

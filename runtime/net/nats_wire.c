@@ -42,20 +42,20 @@ struct sh_nats_wire {
     uint32_t handles_open;
     bool is_live; /* the connection is the loop's */
     int poll_events;
-    uv_poll_t poll;                     /* open while live */
-    bool wants_write_to_read;           /* TLS alone */
-    sh_buf_t unsent;                    /* from sent_len on */
+    uv_poll_t poll;           /* open while live */
+    bool wants_write_to_read; /* TLS alone */
+    sh_buf_t unsent;          /* from sent_len on */
     size_t sent_len;
-    uint32_t pings_out;                 /* not yet answered */
-    uint64_t heard_ms, pinged_ms;       /* when the broker last said anything, when we last asked */
-    uint64_t close_at_ms;               /* not 0: closing, and let go of by then */
-    char *read_bytes;                   /* READ_BYTES of them */
+    uint32_t pings_out;           /* not yet answered */
+    uint64_t heard_ms, pinged_ms; /* when the broker last said anything, when we last asked */
+    uint64_t close_at_ms;         /* not 0: closing, and let go of by then */
+    char *read_bytes;             /* READ_BYTES of them */
     sh_nats_dialled_t connection;
     uv_thread_t keeper;
     uv_mutex_t mutex;
     uv_cond_t wake;
-    bool is_stopping, is_let_go;                       /* guarded by mutex */
-    sh_nats_server_t servers[SH_NATS_SERVERS_MAX];     /* from here on the keeper's */
+    bool is_stopping, is_let_go;                   /* guarded by mutex */
+    sh_nats_server_t servers[SH_NATS_SERVERS_MAX]; /* from here on the keeper's */
     int server_count;
     char *name, *ca_file, *cert_file, *key_file;
     char inbox[SH_NATS_INBOX_LEN + 3];
