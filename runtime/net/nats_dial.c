@@ -131,9 +131,16 @@ static int send_all(dial_t *d, sh_str_t bytes) {
     return 0;
 }
 
+static int fail_as_told(dial_t *d) {
+    sh_str_t text = d->made.parser.text;
+    snprintf(d->reason, SH_NATS_REASON_MAX, "%.*s", (int)text.len, text.ptr);
+    return SH_EIO;
+}
+
 static int take_info(dial_t *d, sh_nats_info_t *info) {
     sh_nats_event_t event;
     if (next_event(d, &event) != 0) return SH_EIO;
+    if (event == SH_NATS_EVENT_ERR) return fail_as_told(d); /* "maximum connections exceeded" */
     if (event != SH_NATS_EVENT_INFO || sh_nats_info_read(d->made.parser.text, info) != 0) return fail(d, "the server does not speak NATS");
     if (!info->has_headers) return fail(d, "the server takes no headers; nats-server 2.2 or later does");
     d->made.parser.payload_max = info->payload_max;
@@ -182,10 +189,9 @@ static int await_pong(dial_t *d) {
     sh_nats_event_t event;
     for (;;) {
         if (next_event(d, &event) != 0) return SH_EIO;
-        sh_str_t text = d->made.parser.text;
         switch (event) {
         case SH_NATS_EVENT_PONG: return 0;
-        case SH_NATS_EVENT_ERR: snprintf(d->reason, SH_NATS_REASON_MAX, "%.*s", (int)text.len, text.ptr); return SH_EIO;
+        case SH_NATS_EVENT_ERR: return fail_as_told(d);
         case SH_NATS_EVENT_PING:
             if (send_all(d, SH_STR("PONG\r\n")) != 0) return SH_EIO;
             break;

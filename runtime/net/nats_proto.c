@@ -114,10 +114,12 @@ static sh_nats_event_t read_line(sh_nats_parser_t *parser, sh_str_t line) {
     return bad(parser, "unknown operation");
 }
 
+static bool has_prefix_nocase(sh_str_t text, sh_str_t prefix) {
+    return text.len >= prefix.len && sh_str_eq_nocase(sh_str(text.ptr, prefix.len), prefix);
+}
+
 static bool is_too_long(sh_str_t line) {
-    static const sh_str_t info = SH_STR("INFO");
-    bool is_info = line.len > info.len && sh_str_eq_nocase(sh_str(line.ptr, info.len), info);
-    return line.len > (is_info ? SH_NATS_INFO_MAX : SH_NATS_LINE_MAX);
+    return line.len > SH_NATS_LINE_MAX && line.len > (has_prefix_nocase(line, SH_STR("INFO")) ? SH_NATS_INFO_MAX : SH_NATS_LINE_MAX);
 }
 
 static sh_nats_event_t take_line(sh_nats_parser_t *parser, const char *bytes, size_t len, size_t *used) {
@@ -147,6 +149,10 @@ sh_nats_event_t sh_nats_parser_feed(sh_nats_parser_t *parser, const char *bytes,
         if (event != SH_NATS_EVENT_MORE) return event;
     }
     return SH_NATS_EVENT_MORE;
+}
+
+bool sh_nats_is_survivable(sh_str_t reason) {
+    return has_prefix_nocase(reason, SH_STR("Permissions Violation")) || has_prefix_nocase(reason, SH_STR("Invalid Subject"));
 }
 
 /* --- INFO --- */

@@ -43,6 +43,9 @@ void sh_nats_parser_dispose(sh_nats_parser_t *parser);
 /* Reads up to the end of one operation, or of the bytes; `used` says how many were. Bytes may be cut anywhere. */
 sh_nats_event_t sh_nats_parser_feed(sh_nats_parser_t *parser, const char *bytes, size_t len, size_t *used) SH_MUSTCHECK;
 
+/* Does the connection go on after this -ERR? After any other the server closes it. */
+bool sh_nats_is_survivable(sh_str_t reason);
+
 /* What a client must know of INFO. */
 typedef struct sh_nats_info {
     size_t payload_max;

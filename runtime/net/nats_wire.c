@@ -168,16 +168,9 @@ int sh_nats_wire_publish(sh_nats_wire_t *wire, sh_str_t subject, sh_str_t reply,
 
 /* --- reading --- */
 
-/* Everything else the broker takes as a reason to close. */
-static bool is_survivable(sh_str_t reason) {
-    sh_str_t permissions = SH_STR("Permissions Violation"), subject = SH_STR("Invalid Subject");
-    return (reason.len >= permissions.len && sh_str_eq_nocase(sh_str(reason.ptr, permissions.len), permissions)) ||
-           (reason.len >= subject.len && sh_str_eq_nocase(sh_str(reason.ptr, subject.len), subject));
-}
-
 static void on_error(sh_nats_wire_t *wire, sh_str_t text) {
     char reason[SH_NATS_REASON_MAX];
-    if (is_survivable(text)) {
+    if (sh_nats_is_survivable(text)) {
         wire->events->denied(wire->data, text);
         return;
     }
@@ -266,9 +259,8 @@ static bool rest(sh_nats_wire_t *wire) {
     uint64_t until = uv_hrtime() + RETRY_MS * 1000000ull;
     uv_mutex_lock(&wire->mutex);
     while (!wire->is_stopping && uv_hrtime() < until) (void)uv_cond_timedwait(&wire->wake, &wire->mutex, until - uv_hrtime() + 1);
-    bool is = wire->is_stopping;
     uv_mutex_unlock(&wire->mutex);
-    return is;
+    return is_stopping(wire);
 }
 
 /* While the loop has the connection. */

@@ -140,6 +140,15 @@ static void info_tells_what_matters(void **state) {
     for (size_t i = 0; i < SH_ARRAY_LEN(useless); i++) assert_int_equal(sh_nats_info_read(sh_str_of(useless[i]), &info), SH_EINVAL);
 }
 
+static void errors_that_end_are_told_from_others(void **state) {
+    (void)state;
+    assert_true(sh_nats_is_survivable(SH_STR("Permissions Violation for Publish to \"a\"")));
+    assert_true(sh_nats_is_survivable(SH_STR("invalid subject")));
+    assert_false(sh_nats_is_survivable(SH_STR("Authorization Violation")));
+    assert_false(sh_nats_is_survivable(SH_STR("Permissions")));
+    assert_false(sh_nats_is_survivable(SH_STR_NULL));
+}
+
 static void what_is_written_is_the_protocol(void **state) {
     (void)state;
     const sh_nats_header_t headers[] = {{SH_STR("A"), SH_STR("1")}, {SH_STR("Bc"), SH_STR_NULL}};
@@ -232,6 +241,7 @@ int main(void) {
         cmocka_unit_test(what_breaks_a_rule_is_refused),
         cmocka_unit_test(lines_are_bounded),
         cmocka_unit_test(info_tells_what_matters),
+        cmocka_unit_test(errors_that_end_are_told_from_others),
         cmocka_unit_test(what_is_written_is_the_protocol),
         cmocka_unit_test(subjects_and_headers_are_checked),
         cmocka_unit_test(headers_are_found),
