@@ -375,7 +375,7 @@ static void test_conflicting_and_full_stream(void **state) {
 /* A server that wants TLS and a password gets both, with a certificate that the test has made; without either nobody gets in. */
 static void test_tls_and_password(void **state) {
     fixture_t *f = *state;
-    char cert[96], key[96], command[512], url[96];
+    char cert[96], key[96], command[512], url[96], id[16];
     sh_test_nats_kill(&f->server, SIGKILL);
     snprintf(cert, sizeof(cert), "%s/cert.pem", f->server.folder);
     snprintf(key, sizeof(key), "%s/key.pem", f->server.folder);
@@ -402,6 +402,15 @@ static void test_tls_and_password(void **state) {
         assert_int_equal(sh_nats_open(&f->loop, &opts, &f->log, &f->nats), 0);
         if (cases[i].is_let_in) {
             assert_true(run_until_ready(f, true));
+            consume(f, 8, 0);
+            for (int large = 0; large < 30; large++) { /* more than the socket takes at once, and more than a record */
+                static char payload[200000];
+                memset(payload, 'x', sizeof(payload) - 1);
+                snprintf(id, sizeof(id), "large%d", large);
+                assert_int_equal(publish(f, "quotation.approved", id, payload), 0);
+            }
+            assert_true(run_until(f, &f->acked, 30));
+            assert_true(run_until(f, &f->received, 30));
         } else {
             run_for(f, 700);
             assert_false(sh_nats_is_ready(f->nats));
