@@ -340,6 +340,45 @@ static void test_frozen_broker_times_out(void **state) {
     sh_test_nats_kill(&f->server, SIGCONT);
 }
 
+/* What cannot be sent is kept up to a limit, then refused; when the broker goes on, all of it arrives. */
+static void test_unsent_is_bounded(void **state) {
+    fixture_t *f = *state;
+    enum { LEN = 1000000, MOST = 40 };
+    char *payload = sh_calloc(1, LEN);
+    sh_nats_opts_t opts = {.url = f->server.url, .streams = STREAMS, .stream_count = 1, .in_flight_bytes_max = 64 << 20};
+    assert_int_equal(sh_nats_open(&f->loop, &opts, &f->log, &f->nats), 0);
+    assert_true(run_until_ready(f, true));
+    sh_test_nats_kill(&f->server, SIGSTOP);
+    int sent = 0, status = 0;
+    while (sent < MOST && (status = sh_nats_publish(f->nats, SH_STR("quotation.x"), NULL, 0, sh_str(payload, LEN), on_published, f)) == 0) {
+        sent++;
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(status, SH_ELIMIT);
+    assert_true(sent >= 16 && sent < MOST);
+    sh_test_nats_kill(&f->server, SIGCONT);
+    assert_true(run_until(f, &f->acked, sent));
+    assert_int_equal(f->failed, 0);
+    free(payload);
+}
+
+/* Silence is told from having nothing to say: an idle connection lives on, one whose broker does not answer is given up. */
+static void test_silence(void **state) {
+    fixture_t *f = *state;
+    enum { SILENCE_MS = 12500 };
+    open_nats(f, STREAMS, 2);
+    assert_true(run_until_ready(f, true));
+    for (int i = 0; i < SILENCE_MS / 100; i++) {
+        run_for(f, 100);
+        assert_true(sh_nats_is_ready(f->nats));
+    }
+    sh_test_nats_kill(&f->server, SIGSTOP);
+    run_for(f, SILENCE_MS);
+    assert_false(sh_nats_is_ready(f->nats));
+    sh_test_nats_kill(&f->server, SIGCONT);
+    assert_true(run_until_ready(f, true));
+}
+
 static void test_conflicting_and_full_stream(void **state) {
     fixture_t *f = *state;
     static const char *const other[] = {"quotation.*", NULL};
@@ -552,6 +591,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_broker_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed_stream_and_consumer_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_frozen_broker_times_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unsent_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflicting_and_full_stream, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tls_and_password, setup, teardown),
         cmocka_unit_test_setup_teardown(test_token, setup, teardown),
