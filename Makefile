@@ -2,7 +2,7 @@
 BUILD ?= build
 JOBS  ?= 2
 # Every package there is, once: to build, to run, to test.
-PACKAGES = build-essential cmake pkg-config libluajit-5.1-dev libuv1-dev node-llhttp libpq-dev libnats-dev lua-cjson \
+PACKAGES = build-essential cmake pkg-config libluajit-5.1-dev libuv1-dev node-llhttp libpq-dev lua-cjson \
   libhpdf-dev libssl-dev libargon2-dev zlib1g-dev libfreetype-dev protobuf-compiler fonts-dejavu-core \
   postgresql-15 nats-server lua-busted lua-check libcmocka-dev python3 curl qpdf poppler-utils
 

@@ -4,6 +4,7 @@
  * API replies by the slot's kind, and pulled messages by their own reply subject ($JS.ACK...), since JetStream shows
  * the original subject there. One subscription is enough for all of it. */
 #include "net/nats_internal.h"
+#include "net/nats_proto.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -53,8 +54,9 @@ int sh_nats_open(uv_loop_t *loop, const sh_nats_opts_t *opts, sh_log_t *log, sh_
     for (uint32_t i = 0; i < nats->slot_count; i++) sh_list_link(&nats->free_slots, &nats->slots[i].link);
     status = sh_nats_streams_init(nats, opts->streams, opts->stream_count);
     if (status) goto fail_streams;
-    SH_ASSERT(uv_timer_init(loop, &nats->timer) == 0);
     status = sh_nats_wire_open(loop, opts, nats->inbox, &WIRE_EVENTS, nats, &nats->wire);
+    if (status == SH_EINVAL) goto fail_streams;
+    SH_ASSERT(uv_timer_init(loop, &nats->timer) == 0);
     if (status) return status; /* the wire's handles need a turn of the loop to go, and the memory goes with them */
     SH_ASSERT(uv_timer_start(&nats->timer, on_tick, SH_NATS_TICK_MS, SH_NATS_TICK_MS) == 0);
     *out = nats;
@@ -176,21 +178,13 @@ static int request_send(sh_nats_t *nats, sh_nats_request_t *request, sh_str_t su
     return status;
 }
 
-static bool is_plain(sh_str_t text, const char *forbidden) {
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (c == 0 || c == '\r' || c == '\n' || (*forbidden && strchr(forbidden, c))) return false;
-    }
-    return true;
-}
-
 int sh_nats_publish(sh_nats_t *nats, sh_str_t subject, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload,
                     sh_nats_publish_fn fn, void *data) {
-    if (subject.len == 0 || subject.len > SH_NATS_SUBJECT_MAX || !is_plain(subject, " \t*>")) return SH_EINVAL;
+    bool has_wildcard = subject.len && (memchr(subject.ptr, '*', subject.len) || memchr(subject.ptr, '>', subject.len));
+    if (subject.len > SH_NATS_SUBJECT_MAX || has_wildcard || !sh_nats_is_subject(subject)) return SH_EINVAL;
     if (header_count > SH_NATS_HEADERS_MAX) return SH_EINVAL;
-    for (uint32_t i = 0; i < header_count; i++) {
-        if (headers[i].name.len == 0 || !is_plain(headers[i].name, ": \t") || !is_plain(headers[i].value, "")) return SH_EINVAL;
-    }
+    for (uint32_t i = 0; i < header_count; i++)
+        if (!sh_nats_is_header(&headers[i])) return SH_EINVAL;
     if (nats->state != SH_NATS_READY) return SH_EUNAVAILABLE;
     if (!sh_nats_streams_take(nats, subject)) return SH_ENOTFOUND;
     if (payload.len > SH_NATS_PAYLOAD_MAX || sh_nats_room(nats) == 0) return SH_ELIMIT;
@@ -221,20 +215,33 @@ void sh_nats_send(sh_nats_t *nats, sh_str_t subject, sh_str_t reply, sh_str_t pa
 
 /* --- what the wire says --- */
 
+/* The broker's own answer that nobody listens to the subject. */
+static bool is_unheard(sh_nats_raw_t *raw) { return sh_nats_raw_payload(raw).len == 0 && sh_str_eq_c(sh_nats_raw_header(raw, "Status"), "503"); }
+
 /* {"stream":"S","seq":1} or {"error":{...},...}: the server writes nothing else, so that looking for the one word is enough; only a refusal
  * is read as JSON. */
 static int publish_status(sh_nats_raw_t *raw, char *reason, size_t size) {
     sh_str_t payload = sh_nats_raw_payload(raw);
     if (sh_str_has_prefix(payload, SH_STR("{\"stream\""))) return 0;
+    if (is_unheard(raw)) {
+        snprintf(reason, size, "no stream takes this subject");
+        return SH_ENOTFOUND;
+    }
     return sh_nats_api_error(raw, reason, size) == STREAM_FULL ? SH_ELIMIT : SH_EIO;
 }
 
-/* Nothing answers when somebody has removed a stream while we were connected; a broker may as well be slow, so not too often. */
-static void look_again(sh_nats_t *nats) {
-    if (nats->state != SH_NATS_READY || uv_now(nats->loop) < nats->checked_ms + SH_NATS_LOOK_AGAIN_MS) return;
-    sh_nats_set_state(nats, SH_NATS_CHECKING, "checking streams");
+static void check_streams(sh_nats_t *nats) {
+    nats->is_in_doubt = false;
     nats->stream_checked = 0;
     sh_nats_streams_check(nats);
+}
+
+/* After a subject that nobody takes, or an answer that never came: somebody may have removed a stream while we were connected. A broker may as well
+ * be slow, so not too often. */
+static void look_again_if_due(sh_nats_t *nats, uint64_t now_ms) {
+    if (!nats->is_in_doubt || nats->state != SH_NATS_READY || now_ms < nats->checked_ms + SH_NATS_LOOK_AGAIN_MS) return;
+    sh_nats_set_state(nats, SH_NATS_CHECKING, "checking streams");
+    check_streams(nats);
 }
 
 static void on_reply(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
@@ -246,9 +253,11 @@ static void on_reply(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
     if (request->is_publish) {
         char reason[SH_NATS_REASON_MAX] = "";
         int status = publish_status(raw, reason, sizeof(reason));
+        if (status == SH_ENOTFOUND) nats->is_in_doubt = true;
         request_done(nats, request, status, NULL, reason);
     } else {
-        request_done(nats, request, 0, raw, "");
+        bool is_lost = is_unheard(raw); /* JetStream is not there (yet) */
+        request_done(nats, request, is_lost ? SH_EUNAVAILABLE : 0, is_lost ? NULL : raw, "");
     }
 }
 
@@ -269,13 +278,21 @@ static void on_message(void *data, sh_nats_raw_t *raw) {
 
 static void on_read(void *data) { sh_nats_consumers_deliver(data); }
 
+/* Each message that may not be published is one of these; a line a second tells enough. */
+static void on_denied(void *data, sh_str_t reason) {
+    sh_nats_t *nats = data;
+    uint64_t now_ms = uv_now(nats->loop);
+    if (now_ms < nats->denied_ms + SH_NATS_DENIED_MS) return;
+    nats->denied_ms = now_ms;
+    sh_log_warn(nats->log, "the broker refuses something", SH_LOG_STR("reason", reason));
+}
+
 static void on_up(void *data) {
     sh_nats_t *nats = data;
     if (nats->state == SH_NATS_CLOSING) return;
     sh_log_info(nats->log, "broker connected");
     sh_nats_set_state(nats, SH_NATS_CHECKING, "connected, checking streams");
-    nats->stream_checked = 0;
-    sh_nats_streams_check(nats);
+    check_streams(nats);
 }
 
 static void on_down(void *data, const char *reason) {
@@ -298,19 +315,19 @@ static void on_wire_closed(void *data) {
     uv_close((uv_handle_t *)&nats->timer, on_timer_closed);
 }
 
-static const sh_nats_wire_events_t WIRE_EVENTS = {.up = on_up, .down = on_down, .message = on_message, .read = on_read, .closed = on_wire_closed};
+static const sh_nats_wire_events_t WIRE_EVENTS = {
+    .up = on_up, .down = on_down, .message = on_message, .read = on_read, .denied = on_denied, .closed = on_wire_closed};
 
 static void on_tick(uv_timer_t *timer) {
     sh_nats_t *nats = SH_CONTAINER_OF(timer, sh_nats_t, timer);
     uint64_t now_ms = uv_now(nats->loop);
     sh_nats_request_t *request;
     sh_nats_wire_tick(nats->wire);
-    bool is_deaf = false;
     while ((request = sh_list_first(&nats->waiting, sh_nats_request_t, link)) && request->deadline_ms <= now_ms) {
-        is_deaf |= request->is_publish;
+        nats->is_in_doubt |= request->is_publish;
         request_done(nats, request, SH_ETIMEDOUT, NULL, "no answer from the broker");
     }
-    if (is_deaf) look_again(nats);
+    look_again_if_due(nats, now_ms);
     if (nats->state == SH_NATS_CHECKING && nats->recheck_at_ms && nats->recheck_at_ms <= now_ms) {
         nats->recheck_at_ms = 0;
         sh_nats_streams_check(nats);

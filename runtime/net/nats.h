@@ -1,7 +1,7 @@
 /* A NATS JetStream client for one loop: publishes with the broker's ack, makes streams and durable consumers, and delivers messages in batches.
  *
- * Nothing here blocks the loop: net/nats_wire runs nats.c on it, and has a thread of its own connect and close. One inbox serves for acks,
- * replies and pulled messages.
+ * Nothing here blocks the loop: net/nats_wire reads and writes on it, and has a thread of its own connect. One inbox serves for acks, replies
+ * and pulled messages.
  *
  * Life: connecting ─▶ checking (streams, then consumers) ─▶ ready ─▶ down ─▶ checking ... ; it connects for ever, and after each
  * connect streams and consumers are made or checked again, so that a broker which lost its store is filled anew.
@@ -40,7 +40,7 @@ typedef struct sh_nats_stream {
 } sh_nats_stream_t;
 
 typedef struct sh_nats_opts {
-    const char *url;                            /* nats://[user:password@]host:port[,...]; copied, never logged */
+    const char *url;                            /* nats://[user:password@|token@]host[:port][,...]; copied, never logged */
     const char *name;                           /* of the connection: "shama-worker-1" */
     const char *ca_file, *cert_file, *key_file; /* TLS: NULL or "" for none; any of them, or a tls:// URL, requires TLS */
     const sh_nats_stream_t *streams;            /* copied */
@@ -55,7 +55,7 @@ typedef struct sh_nats_header {
 } sh_nats_header_t;
 
 /* 0: the broker has stored the message (or knew its Nats-Msg-Id already). SH_ELIMIT: the stream is full or the message too large.
- * SH_EMAYBE, SH_ETIMEDOUT: it may have been stored.
+ * SH_ENOTFOUND: no stream takes the subject any more. SH_EMAYBE, SH_ETIMEDOUT: it may have been stored.
  * SH_ECANCELED: closing. SH_EIO: refused for another reason. `reason` is lent, "" when there is none. Runs on the loop, exactly once. */
 typedef void (*sh_nats_publish_fn)(void *data, int status, const char *reason);
 

@@ -88,7 +88,7 @@ static void put_off(sh_nats_consumer_t *consumer, consumer_state_t state) {
     consumer->retry_at_ms = uv_now(consumer->nats->loop) + RETRY_MS;
 }
 
-/* A status line instead of a message: 100 heartbeat, 408 expired, 409 ended for another reason. */
+/* A status line instead of a message: 100 heartbeat, 408 expired, 409 ended for another reason, 503 no such consumer. */
 void sh_nats_consumers_pull_status(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw_t *raw) {
     char serial_text[24] = {0};
     if (suffix.len >= sizeof(serial_text)) return;
@@ -105,7 +105,7 @@ void sh_nats_consumers_pull_status(sh_nats_t *nats, sh_str_t suffix, sh_nats_raw
             pull_if_due(consumer);
             return;
         }
-        bool is_gone = sh_str_eq_c(text, "Consumer Deleted");
+        bool is_gone = sh_str_eq_c(status, "503") || sh_str_eq_c(text, "Consumer Deleted");
         sh_log_warn(nats->log, "pull ended by the broker", SH_LOG_C("consumer", consumer->durable), SH_LOG_STR("status", status),
                     SH_LOG_STR("reason", text));
         put_off(consumer, is_gone ? CONSUMER_WAITING : CONSUMER_PULLING);

@@ -7,7 +7,14 @@
 #include "net/nats.h"
 #include "net/nats_wire.h"
 
-enum { SH_NATS_RECHECK_MS = 2000, SH_NATS_LOOK_AGAIN_MS = 2000, SH_NATS_TICK_MS = 100, SH_NATS_API_SLOTS = 64, SH_NATS_REPLY_MAX = 64 };
+enum {
+    SH_NATS_RECHECK_MS = 2000,
+    SH_NATS_LOOK_AGAIN_MS = 2000,
+    SH_NATS_DENIED_MS = 1000,
+    SH_NATS_TICK_MS = 100,
+    SH_NATS_API_SLOTS = 64,
+    SH_NATS_REPLY_MAX = 64,
+};
 
 typedef enum sh_nats_state {
     SH_NATS_CONNECTING, /* never connected */
@@ -50,6 +57,8 @@ struct sh_nats {
     uint32_t stream_count, stream_checked;
     uint64_t recheck_at_ms;   /* 0: no check is due */
     uint64_t checked_ms;      /* when all were found right */
+    bool is_in_doubt;         /* something hints that they no longer are */
+    uint64_t denied_ms;       /* when the log was last told of a refusal */
     sh_nats_request_t *slots; /* in_flight_max for publishing and SH_NATS_API_SLOTS */
     uint32_t slot_count;
     sh_list_t free_slots, waiting;

@@ -1,76 +1,118 @@
-/* Wraps natsMsg.
+/* Lays a message out, and looks headers up by reading through the block: there are few, and most are never asked for.
  *
- * nats.c frees messages on a thread of its own, which each one would wake; those that end in one turn of the loop are given to it together. */
+ * The broker hands a block on as the publisher wrote it, so one that is malformed is no fault of the connection: what cannot be read is no header. */
 #include "net/nats_raw.h"
 
-#include "base/buf.h"
+#include "net/nats_proto.h"
 
-#include <nats/nats.h>
 #include <stdlib.h>
 
-enum { ENDED_MAX = 64 };
-
-static _Thread_local natsMsg *ended[ENDED_MAX];
-static _Thread_local uint32_t ended_count;
-
-sh_str_t sh_nats_raw_subject(const sh_nats_raw_t *raw) { return sh_str_of(natsMsg_GetSubject((const natsMsg *)raw)); }
-
-sh_str_t sh_nats_raw_reply(const sh_nats_raw_t *raw) { return sh_str_of(natsMsg_GetReply((const natsMsg *)raw)); }
-
-sh_str_t sh_nats_raw_payload(const sh_nats_raw_t *raw) {
-    int len = natsMsg_GetDataLength((const natsMsg *)raw);
-    return sh_str(natsMsg_GetData((const natsMsg *)raw), len > 0 ? (size_t)len : 0);
+sh_nats_raw_t *sh_nats_raw_alloc(sh_str_t subject, sh_str_t reply, size_t block_len, size_t payload_len) {
+    sh_nats_raw_t *raw = sh_alloc(sizeof(*raw) + subject.len + reply.len + 2 + block_len + payload_len);
+    *raw = (sh_nats_raw_t){(uint32_t)subject.len, (uint32_t)reply.len, (uint32_t)block_len, (uint32_t)payload_len};
+    memcpy(raw->bytes, subject.ptr, subject.len);
+    raw->bytes[subject.len] = 0;
+    char *at = raw->bytes + subject.len + 1;
+    if (reply.len) memcpy(at, reply.ptr, reply.len);
+    at[reply.len] = 0;
+    return raw;
 }
 
-sh_str_t sh_nats_raw_header(sh_nats_raw_t *raw, const char *name) {
-    const char *value = NULL;
-    return natsMsgHeader_Get((natsMsg *)raw, name, &value) == NATS_OK ? sh_str_of(value) : SH_STR_NULL;
-}
-
-uint32_t sh_nats_raw_headers(sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t max) {
-    const char **keys = NULL;
-    int count = 0;
-    uint32_t filled = 0;
-    if (natsMsgHeader_Keys((natsMsg *)raw, &keys, &count) != NATS_OK) return 0;
-    for (int i = 0; i < count && filled < max; i++, filled++) out[filled] = (sh_nats_header_t){sh_str_of(keys[i]), sh_nats_raw_header(raw, keys[i])};
-    free((void *)keys);
-    return filled;
-}
-
-void sh_nats_raw_destroy(sh_nats_raw_t *raw) {
-    if (!raw) return;
-    if (ended_count == ENDED_MAX) sh_nats_raw_sweep();
-    ended[ended_count++] = (natsMsg *)raw;
-}
-
-void sh_nats_raw_sweep(void) {
-    for (uint32_t i = 0; i < ended_count; i++) natsMsg_Destroy(ended[i]);
-    ended_count = 0;
-}
-
-/* nats.c wants C strings: name and value of all headers stand one after the other in `texts`. */
-static natsStatus set_headers(natsMsg *msg, const sh_nats_header_t *headers, uint32_t count) {
-    natsStatus s = NATS_OK;
-    sh_buf_t texts;
-    sh_buf_init(&texts);
-    for (uint32_t i = 0; s == NATS_OK && i < count; i++) {
-        sh_buf_clear(&texts);
-        sh_buf_put_str(&texts, headers[i].name);
-        sh_buf_put_byte(&texts, 0);
-        sh_buf_put_str(&texts, headers[i].value);
-        const char *name = sh_buf_c(&texts);
-        s = natsMsgHeader_Set(msg, name, name + headers[i].name.len + 1);
-    }
-    sh_buf_dispose(&texts);
-    return s;
-}
+char *sh_nats_raw_block(sh_nats_raw_t *raw) { return raw->bytes + raw->subject_len + raw->reply_len + 2; }
 
 sh_nats_raw_t *sh_nats_raw_create(const char *subject, const char *reply, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload) {
-    natsMsg *msg = NULL;
-    natsStatus s = nats_Open(-1); /* does nothing when it is open; a message is freed by its collector */
-    if (s == NATS_OK) s = natsMsg_Create(&msg, subject, reply, payload.ptr ? payload.ptr : "", (int)payload.len);
-    if (s == NATS_OK && header_count) s = set_headers(msg, headers, header_count);
-    if (s == NATS_OK) return (sh_nats_raw_t *)msg;
-    natsMsg_Destroy(msg);
-    return NULL;
+    if (!sh_nats_is_subject(sh_str_of(subject)) || (reply && !sh_nats_is_subject(sh_str_of(reply)))) return NULL;
+    for (uint32_t i = 0; i < header_count; i++)
+        if (!sh_nats_is_header(&headers[i])) return NULL;
+    size_t block_len = sh_nats_block_len(headers, header_count);
+    sh_nats_raw_t *raw = sh_nats_raw_alloc(sh_str_of(subject), sh_str_of(reply), block_len, payload.len);
+    char *at = sh_nats_block_write(sh_nats_raw_block(raw), headers, header_count);
+    if (payload.len) memcpy(at, payload.ptr, payload.len);
+    return raw;
+}
+
+void sh_nats_raw_destroy(sh_nats_raw_t *raw) { free(raw); }
+
+sh_str_t sh_nats_raw_subject(const sh_nats_raw_t *raw) { return sh_str(raw->bytes, raw->subject_len); }
+sh_str_t sh_nats_raw_reply(const sh_nats_raw_t *raw) { return sh_str(raw->bytes + raw->subject_len + 1, raw->reply_len); }
+
+static sh_str_t block_of(const sh_nats_raw_t *raw) { return sh_str(raw->bytes + raw->subject_len + raw->reply_len + 2, raw->block_len); }
+
+sh_str_t sh_nats_raw_payload(const sh_nats_raw_t *raw) {
+    sh_str_t block = block_of(raw);
+    return sh_str(block.ptr + block.len, raw->payload_len);
+}
+
+/* --- headers --- */
+
+static sh_str_t trim(sh_str_t text) {
+    while (text.len && (text.ptr[0] == ' ' || text.ptr[0] == '\t')) text = sh_str(text.ptr + 1, text.len - 1);
+    while (text.len && (text.ptr[text.len - 1] == ' ' || text.ptr[text.len - 1] == '\t')) text.len--;
+    return text;
+}
+
+/* Takes the next line off the block, without its CRLF; false when there is none. */
+static bool take_line(sh_str_t *block, sh_str_t *line) {
+    const char *end = block->len ? memchr(block->ptr, '\n', block->len) : NULL;
+    if (!end) return false;
+    size_t len = (size_t)(end - block->ptr);
+    *line = sh_str(block->ptr, len && end[-1] == '\r' ? len - 1 : len);
+    *block = sh_str(end + 1, block->len - len - 1);
+    return true;
+}
+
+/* Takes the next header off the lines behind the status line. */
+static bool take_header(sh_str_t *lines, sh_nats_header_t *out) {
+    sh_str_t line;
+    while (take_line(lines, &line)) {
+        const char *colon = line.len ? memchr(line.ptr, ':', line.len) : NULL;
+        if (!colon || colon == line.ptr) continue;
+        size_t len = (size_t)(colon - line.ptr);
+        *out = (sh_nats_header_t){sh_str(line.ptr, len), trim(sh_str(colon + 1, line.len - len - 1))};
+        return true;
+    }
+    return false;
+}
+
+/* "NATS/1.0", perhaps a code and words behind it, which come out as two headers; the block is left behind that line. */
+static uint32_t take_status(sh_str_t *block, sh_nats_header_t out[2]) {
+    sh_str_t line, version = SH_STR("NATS/1.0");
+    if (!take_line(block, &line) || !sh_str_has_prefix(line, version)) {
+        *block = SH_STR_NULL;
+        return 0;
+    }
+    sh_str_t rest = trim(sh_str(line.ptr + version.len, line.len - version.len));
+    if (!rest.len) return 0;
+    size_t len = 0;
+    while (len < rest.len && rest.ptr[len] != ' ') len++;
+    out[0] = (sh_nats_header_t){SH_STR("Status"), sh_str(rest.ptr, len)};
+    out[1] = (sh_nats_header_t){SH_STR("Description"), trim(sh_str(rest.ptr + len, rest.len - len))};
+    return out[1].value.len ? 2 : 1;
+}
+
+sh_str_t sh_nats_raw_header(const sh_nats_raw_t *raw, const char *name) {
+    sh_str_t block = block_of(raw), wanted = sh_str_of(name);
+    sh_nats_header_t status[2], header;
+    uint32_t count = take_status(&block, status);
+    for (uint32_t i = 0; i < count; i++)
+        if (sh_str_eq(status[i].name, wanted)) return status[i].value;
+    while (take_header(&block, &header))
+        if (sh_str_eq(header.name, wanted)) return header.value;
+    return SH_STR_NULL;
+}
+
+static bool is_among(const sh_nats_header_t *headers, uint32_t count, sh_str_t name) {
+    for (uint32_t i = 0; i < count; i++)
+        if (sh_str_eq(headers[i].name, name)) return true;
+    return false;
+}
+
+uint32_t sh_nats_raw_headers(const sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t max) {
+    sh_str_t block = block_of(raw);
+    sh_nats_header_t status[2], header;
+    uint32_t found = take_status(&block, status), count = 0;
+    for (uint32_t i = 0; i < found && count < max; i++) out[count++] = status[i];
+    while (count < max && take_header(&block, &header))
+        if (!is_among(out, count, header.name)) out[count++] = header;
+    return count;
 }

@@ -1,22 +1,31 @@
-/* A message of nats.c, as it came from the broker, read in the runtime's own types. */
+/* A message of the broker: subject, reply subject, headers and payload in one piece of memory, read where they lie. */
 #ifndef SH_NATS_RAW_H
 #define SH_NATS_RAW_H
 
 #include "base/str.h"
 #include "net/nats.h"
 
-typedef struct sh_nats_raw sh_nats_raw_t; /* a natsMsg */
+/* bytes: the subject and a NUL, the reply subject and a NUL, the header block as it came (ADR-4 of NATS), the payload. */
+typedef struct sh_nats_raw {
+    uint32_t subject_len, reply_len, block_len, payload_len;
+    char bytes[];
+} sh_nats_raw_t;
 
-/* What it holds; lent, and NUL-terminated but for the payload. */
+/* With subject and reply in place; block and payload are the caller's to fill, from sh_nats_raw_block() on. */
+sh_nats_raw_t *sh_nats_raw_alloc(sh_str_t subject, sh_str_t reply, size_t block_len, size_t payload_len);
+char *sh_nats_raw_block(sh_nats_raw_t *raw);
+/* A new one; everything is copied. NULL: a bad subject or header. `reply` may be NULL. */
+sh_nats_raw_t *sh_nats_raw_create(const char *subject, const char *reply, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload);
+void sh_nats_raw_destroy(sh_nats_raw_t *raw); /* NULL is fine */
+
+/* What it holds; lent. Subject and reply are NUL-terminated. */
 sh_str_t sh_nats_raw_subject(const sh_nats_raw_t *raw);
 sh_str_t sh_nats_raw_reply(const sh_nats_raw_t *raw);
 sh_str_t sh_nats_raw_payload(const sh_nats_raw_t *raw);
-sh_str_t sh_nats_raw_header(sh_nats_raw_t *raw, const char *name);
-uint32_t sh_nats_raw_headers(sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t max);
-/* Gone for the caller at once; its memory by the next sweep on this thread, or sooner. */
-void sh_nats_raw_destroy(sh_nats_raw_t *raw);
-void sh_nats_raw_sweep(void);
-/* A new one; everything is copied. NULL: nats.c does not take the subject or a header. `reply` may be NULL. */
-sh_nats_raw_t *sh_nats_raw_create(const char *subject, const char *reply, const sh_nats_header_t *headers, uint32_t header_count, sh_str_t payload);
+/* The first value of a header (exact case), without blanks around it, or SH_STR_NULL. The broker's own answers ("NATS/1.0 503 No Responders") have
+ * "Status" and "Description". */
+sh_str_t sh_nats_raw_header(const sh_nats_raw_t *raw, const char *name);
+/* Fills at most `max`, returns how many; of several with the same name the first. */
+uint32_t sh_nats_raw_headers(const sh_nats_raw_t *raw, sh_nats_header_t *out, uint32_t max);
 
 #endif

@@ -170,7 +170,8 @@ static void on_info(void *data, int status, sh_nats_raw_t *raw) {
     char text[SH_NATS_REASON_MAX] = "";
     if (nats->state != SH_NATS_CHECKING) return;
     if (status) {
-        put_off(nats, status == SH_ETIMEDOUT ? "JetStream does not answer (is it enabled at the broker?)" : sh_err_text(status));
+        bool is_silent = status == SH_EUNAVAILABLE || status == SH_ETIMEDOUT;
+        put_off(nats, is_silent ? "JetStream does not answer (is it enabled at the broker?)" : sh_err_text(status));
         return;
     }
     sh_arena_t arena;

@@ -307,9 +307,13 @@ static void test_removed_stream_and_consumer_come_back(void **state) {
     int acked = f->acked;
     assert_int_equal(sh_nats_request(f->nats, "$JS.API.STREAM.DELETE.SHAMA_EVENTS", SH_STR_NULL, on_deleted, f), 0);
     assert_true(run_until(f, &f->acked, acked + 1));
-    assert_int_equal(publish(f, "quotation.approved", "b", "2"), 0); /* nobody answers */
-    assert_true(run_until(f, &f->failed, 1));
-    assert_int_equal(f->last_status, SH_ETIMEDOUT);
+    assert_int_equal(publish(f, "quotation.approved", "b", "2"), 0);
+    uint64_t since = uv_hrtime();
+    assert_true(run_until(f, &f->failed, 1)); /* the broker says at once that nobody takes it */
+    assert_true(uv_hrtime() - since < 1000 * 1000000ull);
+    assert_int_equal(f->last_status, SH_ENOTFOUND);
+    assert_string_equal(f->last_reason, "no stream takes this subject");
+    assert_true(run_until_ready(f, false)); /* looks, and makes it again */
     assert_true(run_until_ready(f, true));
     assert_int_equal(publish(f, "quotation.approved", "b", "2"), 0);
     assert_true(run_until(f, &f->received, 2));
@@ -334,6 +338,45 @@ static void test_frozen_broker_times_out(void **state) {
     assert_true(run_until(f, &f->failed, 400));
     assert_int_equal(f->last_status, SH_ETIMEDOUT);
     sh_test_nats_kill(&f->server, SIGCONT);
+}
+
+/* What cannot be sent is kept up to a limit, then refused; when the broker goes on, all of it arrives. */
+static void test_unsent_is_bounded(void **state) {
+    fixture_t *f = *state;
+    enum { LEN = 1000000, MOST = 40 };
+    char *payload = sh_calloc(1, LEN);
+    sh_nats_opts_t opts = {.url = f->server.url, .streams = STREAMS, .stream_count = 1, .in_flight_bytes_max = 64 << 20};
+    assert_int_equal(sh_nats_open(&f->loop, &opts, &f->log, &f->nats), 0);
+    assert_true(run_until_ready(f, true));
+    sh_test_nats_kill(&f->server, SIGSTOP);
+    int sent = 0, status = 0;
+    while (sent < MOST && (status = sh_nats_publish(f->nats, SH_STR("quotation.x"), NULL, 0, sh_str(payload, LEN), on_published, f)) == 0) {
+        sent++;
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(status, SH_ELIMIT);
+    assert_true(sent >= 16 && sent < MOST);
+    sh_test_nats_kill(&f->server, SIGCONT);
+    assert_true(run_until(f, &f->acked, sent));
+    assert_int_equal(f->failed, 0);
+    free(payload);
+}
+
+/* Silence is told from having nothing to say: an idle connection lives on, one whose broker does not answer is given up. */
+static void test_silence(void **state) {
+    fixture_t *f = *state;
+    enum { SILENCE_MS = 12500 };
+    open_nats(f, STREAMS, 2);
+    assert_true(run_until_ready(f, true));
+    for (int i = 0; i < SILENCE_MS / 100; i++) {
+        run_for(f, 100);
+        assert_true(sh_nats_is_ready(f->nats));
+    }
+    sh_test_nats_kill(&f->server, SIGSTOP);
+    run_for(f, SILENCE_MS);
+    assert_false(sh_nats_is_ready(f->nats));
+    sh_test_nats_kill(&f->server, SIGCONT);
+    assert_true(run_until_ready(f, true));
 }
 
 static void test_conflicting_and_full_stream(void **state) {
@@ -371,7 +414,7 @@ static void test_conflicting_and_full_stream(void **state) {
 /* A server that wants TLS and a password gets both, with a certificate that the test has made; without either nobody gets in. */
 static void test_tls_and_password(void **state) {
     fixture_t *f = *state;
-    char cert[96], key[96], command[512], url[96];
+    char cert[96], key[96], command[512], url[96], id[16];
     sh_test_nats_kill(&f->server, SIGKILL);
     snprintf(cert, sizeof(cert), "%s/cert.pem", f->server.folder);
     snprintf(key, sizeof(key), "%s/key.pem", f->server.folder);
@@ -385,11 +428,12 @@ static void test_tls_and_password(void **state) {
     const struct {
         const char *login, *ca;
         bool is_let_in;
+        const char *reason;
     } cases[] = {
-        {"shama:secret@", cert, true},
-        {"shama:wrong@", cert, false},
-        {"", cert, false},
-        {"shama:secret@", NULL, false},
+        {"shama:secret@", cert, true, NULL},
+        {"shama:wrong@", cert, false, "Authorization Violation"},
+        {"", cert, false, "Authorization Violation"},
+        {"shama:secret@", NULL, false, "TLS: self-signed certificate"},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++) {
         snprintf(url, sizeof(url), "nats://%s127.0.0.1:%d", cases[i].login, f->server.port);
@@ -397,14 +441,114 @@ static void test_tls_and_password(void **state) {
         assert_int_equal(sh_nats_open(&f->loop, &opts, &f->log, &f->nats), 0);
         if (cases[i].is_let_in) {
             assert_true(run_until_ready(f, true));
+            consume(f, 8, 0);
+            for (int large = 0; large < 30; large++) { /* more than the socket takes at once, and more than a record */
+                static char payload[200000];
+                memset(payload, 'x', sizeof(payload) - 1);
+                snprintf(id, sizeof(id), "large%d", large);
+                assert_int_equal(publish(f, "quotation.approved", id, payload), 0);
+            }
+            assert_true(run_until(f, &f->acked, 30));
+            assert_true(run_until(f, &f->received, 30));
         } else {
             run_for(f, 700);
             assert_false(sh_nats_is_ready(f->nats));
             assert_non_null(strstr(sh_nats_status(f->nats), "not connected"));
+            assert_non_null(strstr(sh_nats_status(f->nats), cases[i].reason));
             assert_null(strstr(sh_nats_status(f->nats), "wrong"));
         }
         close_nats(f);
     }
+}
+
+/* Asks for `url`, and for nothing else, until it is let in. */
+static void connect_by(fixture_t *f, const char *url) {
+    const sh_nats_opts_t opts = {.url = url, .streams = STREAMS, .stream_count = 2};
+    assert_int_equal(sh_nats_open(&f->loop, &opts, &f->log, &f->nats), 0);
+    assert_true(run_until_ready(f, true));
+}
+
+static void test_token(void **state) {
+    fixture_t *f = *state;
+    char url[96];
+    const char *const extra[] = {"--auth", "s:cr@t/%1", NULL};
+    sh_test_nats_kill(&f->server, SIGKILL);
+    assert_int_equal(sh_test_nats_restart(&f->server, extra), 0);
+    snprintf(url, sizeof(url), "nats://s%%3Acr%%40t%%2f%%251@127.0.0.1:%d", f->server.port);
+    connect_by(f, url);
+}
+
+static void test_server_list(void **state) {
+    fixture_t *f = *state;
+    char url[128];
+    snprintf(url, sizeof(url), "nats://127.0.0.1:1, nats://localhost:%d", f->server.port);
+    connect_by(f, url);
+    close_nats(f);
+    static const char *const useless[] = {"http://localhost", "nats://", "nats://a:b", "nats://a:70000", "nats://%zz@a", " , "};
+    for (size_t i = 0; i < SH_ARRAY_LEN(useless); i++) {
+        const sh_nats_opts_t opts = {.url = useless[i]};
+        assert_int_equal(sh_nats_open(&f->loop, &opts, &f->log, &f->nats), SH_EINVAL);
+    }
+}
+
+static void on_large(void *data, sh_nats_msg_t *const *messages, uint32_t count) {
+    fixture_t *f = data;
+    for (uint32_t i = 0; i < count; i++) {
+        sh_str_t payload = sh_nats_msg_payload(messages[i]), value = sh_nats_msg_header(messages[i], "Large");
+        snprintf(f->last_payload, sizeof(f->last_payload), "%zu %zu", payload.len, value.len);
+        for (size_t at = 0; at < payload.len; at++) assert_int_equal(payload.ptr[at], 'a' + (int)(at % 26));
+        for (size_t at = 0; at < value.len; at++) assert_int_equal(value.ptr[at], 'v');
+        f->received++;
+        sh_nats_ack(messages[i]);
+    }
+}
+
+/* A header nearly as large as one read, and a payload that is exactly as large as the broker takes; together they are refused here. */
+static void test_large_header_and_payload(void **state) {
+    fixture_t *f = *state;
+    enum { VALUE_LEN = 60000 }; /* JetStream stores 64 KiB of headers */
+    char *payload = sh_alloc(SH_NATS_PAYLOAD_MAX), *value = sh_alloc(VALUE_LEN);
+    for (size_t i = 0; i < SH_NATS_PAYLOAD_MAX; i++) payload[i] = (char)('a' + i % 26);
+    memset(value, 'v', VALUE_LEN);
+    const sh_nats_header_t header = {SH_STR("Large"), sh_str(value, VALUE_LEN)};
+    open_nats(f, STREAMS, 2);
+    assert_true(run_until_ready(f, true));
+    sh_nats_consumer_opts_t opts = {.stream = "SHAMA_EVENTS", .durable = "large", .filter_subject = "quotation.large"};
+    assert_int_equal(sh_nats_consume(f->nats, &opts, on_large, f, &f->consumer), 0);
+    assert_int_equal(sh_nats_publish(f->nats, SH_STR("quotation.large"), NULL, 0, sh_str(payload, SH_NATS_PAYLOAD_MAX), on_published, f), 0);
+    assert_true(run_until(f, &f->acked, 1));
+    assert_true(run_until(f, &f->received, 1));
+    assert_string_equal(f->last_payload, "1048576 0");
+    assert_int_equal(sh_nats_publish(f->nats, SH_STR("quotation.large"), &header, 1, SH_STR("abc"), on_published, f), 0);
+    assert_true(run_until(f, &f->acked, 2));
+    assert_true(run_until(f, &f->received, 2));
+    assert_string_equal(f->last_payload, "3 60000");
+    assert_int_equal(sh_nats_publish(f->nats, SH_STR("quotation.large"), &header, 1, sh_str(payload, SH_NATS_PAYLOAD_MAX), on_published, f),
+                     SH_ELIMIT);
+    assert_int_equal(f->failed, 0);
+    free(payload);
+    free(value);
+}
+
+/* A login that may not publish everything: told as a time-out, and the connection goes on. */
+static void test_permission(void **state) {
+    fixture_t *f = *state;
+    char path[96], url[96];
+    sh_test_nats_kill(&f->server, SIGKILL);
+    snprintf(path, sizeof(path), "%s/users.conf", f->server.folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "authorization { users = [{ user: shama, password: secret, permissions: { publish: { deny: \"quotation.secret\" } } }] }\n");
+    fclose(file);
+    const char *const extra[] = {"-c", path, NULL};
+    assert_int_equal(sh_test_nats_restart(&f->server, extra), 0);
+    snprintf(url, sizeof(url), "nats://shama:secret@127.0.0.1:%d", f->server.port);
+    connect_by(f, url);
+    assert_int_equal(publish(f, "quotation.secret", "a", "1"), 0);
+    assert_int_equal(publish(f, "quotation.open", "b", "2"), 0);
+    assert_true(run_until(f, &f->acked, 1));
+    assert_true(sh_nats_is_ready(f->nats));
+    assert_int_equal(f->failed, 0);
 }
 
 static void test_close_with_work_in_flight(void **state) {
@@ -436,6 +580,7 @@ static void test_close_with_work_in_flight(void **state) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN); /* as the master does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_publish_and_dedupe, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
@@ -446,8 +591,14 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_broker_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed_stream_and_consumer_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_frozen_broker_times_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unsent_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflicting_and_full_stream, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tls_and_password, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_server_list, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_header_and_payload, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_permission, setup, teardown),
         cmocka_unit_test_setup_teardown(test_close_with_work_in_flight, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
