@@ -1,11 +1,9 @@
--- The events of inventory as config/proto/{product,stock}.proto have them.
+-- The events of inventory as config/proto/{product,stock}.proto have them. A decimal goes into a double or a text, as the field is.
 local payloads = {}
-
-local function number_of(amount) return tonumber(tostring(amount)) end
 
 function payloads.product(product, now_ms, by_field, by)
   return {
-    product_id = product.id, price = number_of(product.price), timestamp = now_ms, sku = product.sku, price_exact = tostring(product.price),
+    product_id = product.id, price = product.price, timestamp = now_ms, sku = product.sku, price_exact = product.price,
     name = product.name, category = product.category, unit = product.unit, tax_category = product.tax_category, active = product.active,
     version = product.version, [by_field] = by,
   }
@@ -13,8 +11,8 @@ end
 
 function payloads.price_changed(product, previous, now_ms, by)
   return {
-    product_id = product.id, price = number_of(product.price), timestamp = now_ms, previous_price = number_of(previous),
-    price_exact = tostring(product.price), previous_price_exact = tostring(previous), sku = product.sku, version = product.version, changed_by = by,
+    product_id = product.id, price = product.price, timestamp = now_ms, previous_price = previous,
+    price_exact = product.price, previous_price_exact = previous, sku = product.sku, version = product.version, changed_by = by,
   }
 end
 

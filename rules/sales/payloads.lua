@@ -1,4 +1,4 @@
--- The events of quotations as config/proto/quotation.proto has them.
+-- The events of quotations as config/proto/quotation.proto has them. A decimal goes into a double or a text, as the field is.
 local json = require "shama.json"
 
 local payloads = {}
@@ -6,11 +6,11 @@ local payloads = {}
 local function line_items(items)
   local list = json.array(#items)
   for i, item in ipairs(items) do
-    local price = (item.unit_price_snapshot or item.unit_price):to_string()
+    local price = item.unit_price_snapshot or item.unit_price
     list[i] = {
       product_id = item.product_id,
       quantity = item.quantity,
-      unit_price = tonumber(price),
+      unit_price = price,
       item_id = item.id,
       unit_price_exact = price,
     }
@@ -20,12 +20,11 @@ end
 
 -- What most of them share. `quotation` is the quotation as it is after the change; `by_field` names who made it.
 local function base(quotation, now_ms, by_field, by)
-  local total = quotation.total_amount:to_string()
   return {
     quotation_id = quotation.id,
-    total_amount = tonumber(total),
+    total_amount = quotation.total_amount,
     timestamp = now_ms,
-    total_amount_exact = total,
+    total_amount_exact = quotation.total_amount,
     customer_id = quotation.customer_id,
     number = quotation.number,
     version = quotation.version,

@@ -129,9 +129,7 @@ static int read_float(encoder_t *e, const place_t *at, const sh_protobuf_field_t
     if (lua_type(e->L, idx) == LUA_TNUMBER) {
         out->number = lua_tonumber(e->L, idx);
     } else if (sh_lua_decimal_test(e->L, idx, &d)) {
-        char text[SH_DECIMAL_TEXT_MAX + 1];
-        text[sh_decimal_format(d, text)] = 0;
-        out->number = strtod(text, NULL);
+        out->number = sh_decimal_to_double(d);
     } else {
         return refuse_type(e, at, field, idx);
     }

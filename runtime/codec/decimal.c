@@ -3,6 +3,8 @@
 
 #include "base/err.h"
 
+#include <stdlib.h>
+
 typedef unsigned __int128 wide_t;
 
 /* 10^0 .. 10^SH_DECIMAL_SCALE_MAX fit int64. */
@@ -104,6 +106,15 @@ static int align(sh_decimal_t *a, sh_decimal_t *b) {
         return SH_ELIMIT;
     coarse->scale = scale;
     return SH_OK;
+}
+
+/* Below 2^53 the units are a double without loss, as the power of ten is, so that the one division rounds once, as strtod() would. */
+double sh_decimal_to_double(sh_decimal_t d) {
+    const __int128 exact = (__int128)1 << 53;
+    if (d.units <= exact && d.units >= -exact) return (double)(int64_t)d.units / (double)powers[d.scale];
+    char text[SH_DECIMAL_TEXT_MAX + 1];
+    text[sh_decimal_format(d, text)] = 0;
+    return strtod(text, NULL);
 }
 
 int sh_decimal_add(sh_decimal_t a, sh_decimal_t b, sh_decimal_t *out) {

@@ -36,6 +36,9 @@ sh_decimal_t sh_decimal_of_i64(int64_t n);
 /* Writes all places of the scale ("12.50"; zero has no sign) and returns the length; no NUL. */
 size_t sh_decimal_format(sh_decimal_t d, char out[SH_DECIMAL_TEXT_MAX]);
 
+/* The nearest double: for readers that only show it. */
+double sh_decimal_to_double(sh_decimal_t d);
+
 /* Sum and difference have the greater scale of the two. */
 int sh_decimal_add(sh_decimal_t a, sh_decimal_t b, sh_decimal_t *out) SH_MUSTCHECK;
 int sh_decimal_sub(sh_decimal_t a, sh_decimal_t b, sh_decimal_t *out) SH_MUSTCHECK;

@@ -12,10 +12,10 @@ local QUOTATION = {
 describe("payloads", function()
   it("tell an approval with the frozen prices", function()
     assert.same({
-      quotation_id = "q", total_amount = 34.61, timestamp = 1000, total_amount_exact = "34.61", customer_id = "c", number = "COT-2026-000001",
+      quotation_id = "q", total_amount = decimal("34.61"), timestamp = 1000, total_amount_exact = decimal("34.61"), customer_id = "c", number = "COT-2026-000001",
         version = 4,
-      currency = "USD", approved_by = "u", line_items = { { product_id = "p1", quantity = 2, unit_price = 10.5, item_id = "i1",
-        unit_price_exact = "10.50" } },
+      currency = "USD", approved_by = "u", line_items = { { product_id = "p1", quantity = 2, unit_price = decimal("10.50"), item_id = "i1",
+        unit_price_exact = decimal("10.50") } },
     }, payloads["quotation.approved"](QUOTATION, 1000, "u"))
   end)
 

@@ -235,6 +235,20 @@ static void rounds_by_mode(void **state) {
     assert_is(d, "1");
 }
 
+static void becomes_the_nearest_double(void **state) {
+    (void)state;
+    static const char *const texts[] = {"0",         "0.00",    "0.10",         "-0.10", "4498.76", "99999999.99", "9007199254740992", "9007199254740993", "90071992547409.93",
+                                        "0.000000000001", "-1234567890123456789.123456789", "999999999999999999999999999999"};
+    for (size_t i = 0; i < SH_ARRAY_LEN(texts); i++) assert_true(sh_decimal_to_double(D(texts[i])) == strtod(texts[i], NULL));
+    srand(7);
+    for (int i = 0; i < 100000; i++) {
+        char text[40];
+        snprintf(text, sizeof text, "%d.%0*d", rand() - RAND_MAX / 2, 1 + i % 8, rand() % 10);
+        if (text[0] == '-' && atof(text) == 0) continue;
+        assert_true(sh_decimal_to_double(D(text)) == strtod(text, NULL));
+    }
+}
+
 static void knows_its_modes(void **state) {
     (void)state;
     sh_rounding_t mode;
@@ -249,7 +263,7 @@ static void knows_its_modes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_writes), cmocka_unit_test(agrees_with_long_arithmetic), cmocka_unit_test(quotients_are_the_nearest),
-        cmocka_unit_test(rounds_by_mode), cmocka_unit_test(knows_its_modes),
+        cmocka_unit_test(rounds_by_mode), cmocka_unit_test(knows_its_modes), cmocka_unit_test(becomes_the_nearest_double),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
