@@ -53,8 +53,10 @@ int sh_capture(int (*fn)(void *data), void *data, uint64_t limit_ms, sh_buf_t *o
         uint64_t now = sh_time_mono_ns();
         struct pollfd in = {.fd = ends[0], .events = POLLIN};
         int n = now < end ? poll(&in, 1, (int)((end - now) / 1000000 + 1)) : 0;
-        if (n > 0) more = take(ends[0], out);
-        else is_late = sh_time_mono_ns() >= end;
+        if (n > 0)
+            more = take(ends[0], out);
+        else
+            is_late = sh_time_mono_ns() >= end;
     }
     close(ends[0]);
     if (is_late) kill(pid, SIGKILL);

@@ -12,9 +12,7 @@ typedef struct head {
     uint32_t type, generation;
 } head_t;
 
-int sh_channel_create(int ends[2]) {
-    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) ? SH_EIO : SH_OK;
-}
+int sh_channel_create(int ends[2]) { return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) ? SH_EIO : SH_OK; }
 
 int sh_channel_send(int end, sh_message_type_t type, uint32_t generation, const char *text, const int *fds, uint32_t fd_count) {
     head_t head = {type, generation};

@@ -14,12 +14,12 @@ typedef enum sh_message_type {
     SH_MSG_DRAIN,       /* finish what is in flight, then exit 0 */
     SH_MSG_REOPEN_LOG,
     /* worker to master */
-    SH_MSG_READY,       /* serves now */
-    SH_MSG_PREPARED,    /* text: empty, or why not */
+    SH_MSG_READY,    /* serves now */
+    SH_MSG_PREPARED, /* text: empty, or why not */
     SH_MSG_SWAPPED,
     /* check process to master */
-    SH_MSG_CHECKED,     /* fds: bundle, configuration; text: warnings, a line each */
-    SH_MSG_REFUSED,     /* text: the reason with its place */
+    SH_MSG_CHECKED, /* fds: bundle, configuration; text: warnings, a line each */
+    SH_MSG_REFUSED, /* text: the reason with its place */
 } sh_message_type_t;
 
 typedef struct sh_message {

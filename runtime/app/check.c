@@ -62,7 +62,8 @@ static int check_events(const sh_manifest_t *m, const sh_protobuf_t *protobuf, s
     for (uint32_t i = 0; i < m->subscription_count; i++) {
         const sh_protobuf_message_t *message = sh_protobuf_of_subject(protobuf, sh_str_of(m->subscriptions[i].subject));
         if (!message) {
-            sh_buf_printf(error, "rules/%s/service.lua: events[%u] \"%s\": no message for it in config/proto", m->name, i + 1, m->subscriptions[i].subject);
+            sh_buf_printf(error, "rules/%s/service.lua: events[%u] \"%s\": no message for it in config/proto", m->name, i + 1,
+                          m->subscriptions[i].subject);
             return SH_EINVAL;
         }
         int rc = check_fields(m, &m->subscriptions[i], message, error);
@@ -93,8 +94,13 @@ int sh_check_rules(const sh_config_t *config, sh_bundle_t *bundle, sh_buf_t *sch
     uint32_t services = sh_worker_services(config, names, SH_SERVICES_MAX);
     sh_generation_t *g = sh_generation_create(bundle);
     for (uint32_t i = 0; i < services && !rc; i++) {
-        const sh_vm_opts_t opts = {.service = names[i], .bundle = bundle, .primitives = primitives, .primitive_count = count,
-                                   .budget = sh_primitives_budget(config), .log = &log, .user = &context};
+        const sh_vm_opts_t opts = {.service = names[i],
+                                   .bundle = bundle,
+                                   .primitives = primitives,
+                                   .primitive_count = count,
+                                   .budget = sh_primitives_budget(config),
+                                   .log = &log,
+                                   .user = &context};
         rc = sh_vm_create(&opts, &g->vms[i], error);
         if (rc) break;
         g->vm_count = i + 1;
@@ -150,8 +156,8 @@ static void keep_start_settings(const sh_config_t *before, sh_config_t *after, s
 
 /* What the workers could not take over. */
 static int check_config(const sh_config_t *config, sh_buf_t *error) {
-    static const char *const positive[] = {"budget.slice_ms", "budget.task_ms", "budget.memory_mb", "budget.deadline_ms", "budget.response_bytes",
-                                           "budget.hard_limit_ms", "reload.check_ms", "reload.prepare_ms"};
+    static const char *const positive[] = {"budget.slice_ms",       "budget.task_ms",       "budget.memory_mb", "budget.deadline_ms",
+                                           "budget.response_bytes", "budget.hard_limit_ms", "reload.check_ms",  "reload.prepare_ms"};
     sh_log_level_t level;
     if (strlen(sh_config_str(config, "jwt.secret")) < SH_JWT_SECRET_MIN) {
         sh_buf_printf(error, "jwt.secret must have at least %d bytes", SH_JWT_SECRET_MIN);

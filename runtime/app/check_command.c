@@ -18,8 +18,10 @@ static const char help[] =
 static void print_text(const sh_findings_t *findings, const sh_bundle_t *bundle) {
     bool colour = isatty(STDERR_FILENO) && !getenv("NO_COLOR");
     sh_findings_print(findings, stderr, colour);
-    if (bundle && !findings->count) printf("rules %.12s: %zu files, no finding\n", sh_bundle_version(bundle), sh_bundle_count(bundle));
-    else printf("%zu errors, %zu warnings\n", sh_findings_errors(findings), findings->count - sh_findings_errors(findings));
+    if (bundle && !findings->count)
+        printf("rules %.12s: %zu files, no finding\n", sh_bundle_version(bundle), sh_bundle_count(bundle));
+    else
+        printf("%zu errors, %zu warnings\n", sh_findings_errors(findings), findings->count - sh_findings_errors(findings));
 }
 
 int sh_command_check(int argc, char **argv) {
@@ -36,9 +38,8 @@ int sh_command_check(int argc, char **argv) {
     if (!config) return 1;
     const char *host = getenv("DB_HOST");
     if (database) sh_config_set(config, "db.url", database);
-    const sh_inspect_opts_t opts = {.config = config,
-                                    .with_database = *sh_config_str(config, "db.url") || (host && *host),
-                                    .database_must = database != NULL};
+    const sh_inspect_opts_t opts = {
+        .config = config, .with_database = *sh_config_str(config, "db.url") || (host && *host), .database_must = database != NULL};
     sh_findings_t findings;
     sh_bundle_t *bundle = NULL;
     sh_findings_init(&findings);

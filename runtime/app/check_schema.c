@@ -13,10 +13,12 @@ static int compare(const PGresult *rows, const sh_manifest_t *m, sh_buf_t *error
     for (int i = 0; i < PQntuples(rows); i++)
         if (strcmp(PQgetvalue(rows, i, 0), m->name) == 0) has = atoi(PQgetvalue(rows, i, 1));
     if (!m->schema_version || m->schema_version == has) return SH_OK;
-    sh_buf_printf(error, "rules/%s/service.lua: schema_version is %d, but the newest migration of %s in the database is %d: ", m->name, m->schema_version,
-                  m->name, has);
-    if (has < m->schema_version) sh_buf_put_lit(error, "run `shama migrate up` first");
-    else sh_buf_put_lit(error, "these rules were written for an older schema; see whether they fit and set schema_version");
+    sh_buf_printf(error, "rules/%s/service.lua: schema_version is %d, but the newest migration of %s in the database is %d: ", m->name,
+                  m->schema_version, m->name, has);
+    if (has < m->schema_version)
+        sh_buf_put_lit(error, "run `shama migrate up` first");
+    else
+        sh_buf_put_lit(error, "these rules were written for an older schema; see whether they fit and set schema_version");
     return SH_EINVAL;
 }
 
@@ -36,7 +38,8 @@ int sh_check_schemas(const sh_config_t *config, const sh_generation_t *g, sh_buf
     explicit_bzero(conninfo.ptr, conninfo.cap);
     sh_buf_dispose(&conninfo);
     PGresult *rows = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, sql) : NULL;
-    if (!rows || PQresultStatus(rows) != PGRES_TUPLES_OK) warn(warnings, PQerrorMessage(conn));
+    if (!rows || PQresultStatus(rows) != PGRES_TUPLES_OK)
+        warn(warnings, PQerrorMessage(conn));
     else
         for (uint32_t i = 0; i < g->vm_count && !rc; i++) rc = compare(rows, sh_vm_manifest(g->vms[i]), error);
     PQclear(rows);

@@ -22,15 +22,30 @@ static const struct {
     const char *name, *key;
     bool has_file;
 } environment[] = {
-    {"NODE_ENV", "env", false}, {"SHAMA_ENV", "env", false}, {"HOST", "http.host", false}, {"PORT", "http.port", false},
-    {"ADMIN_PORT", "http.admin_port", false}, {"WORKERS", "workers", false}, {"SERVICES", "services", false},
-    {"LOG_LEVEL", "log.level", false}, {"LOG_FILE", "log.file", false}, {"DATABASE_URL", "db.url", true},
-    {"DB_HOST", "db.host", false}, {"DB_PORT", "db.port", false}, {"DB_NAME", "db.name", false},
-    {"DB_SSLMODE", "db.sslmode", false}, {"DB_PASSWORD", "db.password", true}, {"DB_POOL", "db.pool", false},
-    {"NATS_URL", "nats.url", true}, {"JWT_SECRET", "jwt.secret", true},
-    {"JWT_SECRET_PREVIOUS", "jwt.secret_previous", true}, {"SHAMA_CONTROL", "control", false},
-    {"BRAND_COLOR_PRIMARY", "brand.primary", false}, {"BRAND_COLOR_SECONDARY", "brand.secondary", false},
-    {"BRAND_NAME", "brand.name", false}, {"BRAND_ADDRESS", "brand.address", false},
+    {"NODE_ENV", "env", false},
+    {"SHAMA_ENV", "env", false},
+    {"HOST", "http.host", false},
+    {"PORT", "http.port", false},
+    {"ADMIN_PORT", "http.admin_port", false},
+    {"WORKERS", "workers", false},
+    {"SERVICES", "services", false},
+    {"LOG_LEVEL", "log.level", false},
+    {"LOG_FILE", "log.file", false},
+    {"DATABASE_URL", "db.url", true},
+    {"DB_HOST", "db.host", false},
+    {"DB_PORT", "db.port", false},
+    {"DB_NAME", "db.name", false},
+    {"DB_SSLMODE", "db.sslmode", false},
+    {"DB_PASSWORD", "db.password", true},
+    {"DB_POOL", "db.pool", false},
+    {"NATS_URL", "nats.url", true},
+    {"JWT_SECRET", "jwt.secret", true},
+    {"JWT_SECRET_PREVIOUS", "jwt.secret_previous", true},
+    {"SHAMA_CONTROL", "control", false},
+    {"BRAND_COLOR_PRIMARY", "brand.primary", false},
+    {"BRAND_COLOR_SECONDARY", "brand.secondary", false},
+    {"BRAND_NAME", "brand.name", false},
+    {"BRAND_ADDRESS", "brand.address", false},
 };
 
 static const char *const secret_keys[] = {"db.url", "db.password", "nats.url", "jwt.secret", "jwt.secret_previous"};
@@ -52,9 +67,7 @@ bool sh_config_is_secret(const char *key) {
     return ends_with(key, ".db.password");
 }
 
-void sh_config_set(sh_config_t *config, const char *key, const char *value) {
-    free(sh_map_set(&config->values, sh_str_of(key), sh_strdup(value)));
-}
+void sh_config_set(sh_config_t *config, const char *key, const char *value) { free(sh_map_set(&config->values, sh_str_of(key), sh_strdup(value))); }
 
 void sh_config_dispose(sh_config_t *config) {
     sh_map_entry_t *e;
@@ -114,8 +127,7 @@ static int take(sh_config_t *config, const char *where, const char *key, const c
     if (!before) know_service_of(config, key), before = sh_map_get(&config->values, sh_str_of(key));
     if (!before) {
         const char *near = nearest_key(config, key);
-        sh_buf_printf(error, "%s: unknown setting \"%s\"%s%s%s", where, key, near ? " (did you mean \"" : "", near ? near : "",
-                      near ? "\"?)" : "");
+        sh_buf_printf(error, "%s: unknown setting \"%s\"%s%s%s", where, key, near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
         return SH_EINVAL;
     }
     bool is_bool = strcmp(before, "true") == 0 || strcmp(before, "false") == 0;
@@ -150,14 +162,18 @@ static int flatten(lua_State *L, sh_config_t *config, const char *where, const c
             rc = flatten(L, config, where, key, defaults, error);
         } else {
             const char *value = NULL;
-            if (lua_isboolean(L, -1)) value = lua_toboolean(L, -1) ? "true" : "false";
-            else if (lua_isstring(L, -1)) value = (lua_pushvalue(L, -1), lua_tostring(L, -1));
+            if (lua_isboolean(L, -1))
+                value = lua_toboolean(L, -1) ? "true" : "false";
+            else if (lua_isstring(L, -1))
+                value = (lua_pushvalue(L, -1), lua_tostring(L, -1));
             if (!value) {
                 sh_buf_printf(error, "%s: \"%s\" must be a text, a number or a boolean", where, key);
                 return SH_EINVAL;
             }
-            if (defaults) sh_config_set(config, key, value);
-            else rc = take(config, where, key, value, error);
+            if (defaults)
+                sh_config_set(config, key, value);
+            else
+                rc = take(config, where, key, value, error);
             if (!lua_isboolean(L, -1)) lua_pop(L, 1);
         }
         if (rc) return rc;
@@ -170,9 +186,12 @@ static int load_file(sh_config_t *config, const char *path, bool defaults, sh_bu
     int rc = SH_EINVAL;
     lua_State *L = luaL_newstate();
     SH_ASSERT(L);
-    if (luaL_loadfile(L, path) || lua_pcall(L, 0, 1, 0)) sh_buf_printf(error, "%s", lua_tostring(L, -1));
-    else if (!lua_istable(L, -1)) sh_buf_printf(error, "%s: must return a table of settings", path);
-    else rc = flatten(L, config, path, "", defaults, error);
+    if (luaL_loadfile(L, path) || lua_pcall(L, 0, 1, 0))
+        sh_buf_printf(error, "%s", lua_tostring(L, -1));
+    else if (!lua_istable(L, -1))
+        sh_buf_printf(error, "%s: must return a table of settings", path);
+    else
+        rc = flatten(L, config, path, "", defaults, error);
     lua_close(L);
     return rc;
 }
@@ -395,8 +414,10 @@ static void percent_decode(char *text) {
     char *out = text;
     for (; *text; text++, out++) {
         unsigned byte;
-        if (*text == '%' && text[1] && text[2] && sscanf(text + 1, "%2x", &byte) == 1) *out = (char)byte, text += 2;
-        else *out = *text;
+        if (*text == '%' && text[1] && text[2] && sscanf(text + 1, "%2x", &byte) == 1)
+            *out = (char)byte, text += 2;
+        else
+            *out = *text;
     }
     *out = 0;
 }

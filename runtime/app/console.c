@@ -50,16 +50,21 @@ static int make_evaluate(lua_State *L, void *data) {
 
 static void show_failure(console_t *c, int status, lua_State *L) {
     c->failed = true;
-    if (status == SH_ELUA) fprintf(stderr, "%s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text");
-    else if (status == SH_EBUDGET) fprintf(stderr, "ended: more than %d s of work\n%s\n", SLICE_MS / 1000, sh_vm_traceback(c->bench.vm));
-    else fprintf(stderr, "ended: %s\n", sh_err_text(status));
+    if (status == SH_ELUA)
+        fprintf(stderr, "%s\n", lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text");
+    else if (status == SH_EBUDGET)
+        fprintf(stderr, "ended: more than %d s of work\n%s\n", SLICE_MS / 1000, sh_vm_traceback(c->bench.vm));
+    else
+        fprintf(stderr, "ended: %s\n", sh_err_text(status));
 }
 
 static void take_evaluate(void *data, sh_task_t *task, int status, lua_State *L, int nresults) {
     console_t *c = data;
     (void)task;
-    if (status || nresults != 1) show_failure(c, status, L);
-    else c->evaluate = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (status || nresults != 1)
+        show_failure(c, status, L);
+    else
+        c->evaluate = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 static int push_code(lua_State *L, void *data) {
@@ -143,13 +148,20 @@ int sh_command_console(int argc, char **argv) {
     int code = 1;
     int rc = sh_worker_services(config, names, SH_SERVICES_MAX) ? sh_check_bundle(config, &bundle, &error) : SH_ENOTFOUND;
     if (!rc) {
-        sh_workbench_opts_t opts = {.config = config, .bundle = bundle, .name = "console", .service = argc == 2 ? argv[1] : names[0],
-                                    .budget = sh_primitives_budget(config), .has_database = true, .read_only = !may_write};
+        sh_workbench_opts_t opts = {.config = config,
+                                    .bundle = bundle,
+                                    .name = "console",
+                                    .service = argc == 2 ? argv[1] : names[0],
+                                    .budget = sh_primitives_budget(config),
+                                    .has_database = true,
+                                    .read_only = !may_write};
         opts.budget.memory_bytes = (uint64_t)MEMORY_MB << 20;
         opts.budget.rows_max = ROWS_MAX;
         rc = open_console(c, &opts, &error);
-        if (!rc && code_text) evaluate(c, code_text), code = c->failed ? 1 : 0;
-        else if (!rc) code = converse(c, may_write);
+        if (!rc && code_text)
+            evaluate(c, code_text), code = c->failed ? 1 : 0;
+        else if (!rc)
+            code = converse(c, may_write);
         if (!rc && code_text && c->more) fprintf(stderr, "the code is not complete\n");
         sh_workbench_dispose(&c->bench);
     }

@@ -78,14 +78,16 @@ void sh_control_status(const sh_master_t *m, sh_buf_t *out) {
     sh_buf_printf(out, "{\"pid\":%d,\"rules\":", (int)m->pid);
     put_version(out, &m->current);
     sh_buf_printf(out, ",\"reload\":{\"state\":\"%s\",\"last\":", states[m->reload.state]);
-    if (m->reload.last_report.len) sh_buf_put_str(out, sh_buf_str(&m->reload.last_report));
-    else sh_buf_put_lit(out, "null");
+    if (m->reload.last_report.len)
+        sh_buf_put_str(out, sh_buf_str(&m->reload.last_report));
+    else
+        sh_buf_put_lit(out, "null");
     sh_buf_put_lit(out, "},\"workers\":[");
     for (uint32_t i = 0; i < m->worker_count; i++) {
         sh_slot_t *slot = &m->board->slots[i];
         sh_buf_printf(out, "%s{\"index\":%u,\"pid\":%d,\"ready\":%s,\"generation\":%u,\"generations\":%u,\"draining_tasks\":%u}", i ? "," : "", i,
-                      (int)m->workers[i].pid, m->workers[i].ready ? "true" : "false", atomic_load(&slot->generation),
-                      atomic_load(&slot->generations), atomic_load(&slot->tasks));
+                      (int)m->workers[i].pid, m->workers[i].ready ? "true" : "false", atomic_load(&slot->generation), atomic_load(&slot->generations),
+                      atomic_load(&slot->tasks));
     }
     sh_buf_put_lit(out, "],\"kept\":[");
     for (uint32_t i = 0; i < m->kept_count; i++) {
@@ -99,11 +101,13 @@ static void answer(sh_control_client_t *client, sh_str_t text) {
     size_t at = 0;
     while (at < text.len) { /* small, and the other side only waits for it */
         ssize_t n = send(client->fd, text.ptr + at, text.len - at, MSG_NOSIGNAL);
-        if (n > 0) at += (size_t)n;
+        if (n > 0)
+            at += (size_t)n;
         else if (n < 0 && errno == EAGAIN) {
             struct pollfd fd = {client->fd, POLLOUT, 0};
             if (poll(&fd, 1, 1000) != 1) break;
-        } else break;
+        } else
+            break;
     }
     drop(client);
 }
@@ -133,7 +137,7 @@ static void run_line(sh_control_client_t *client, sh_master_t *m) {
         client->waiting = true;
         client->reload = m->reload.number + 1;
         if (back < 1 || back > (int)m->kept_count || !sh_reload_request(m, back))
-            answer_refusal(client, m->kept_count == 0 ? "there is no older rules version in memory"
+            answer_refusal(client, m->kept_count == 0                      ? "there is no older rules version in memory"
                                    : back < 1 || back > (int)m->kept_count ? "there are not so many older versions: see `shama status`"
                                                                            : "a reload is running: try again when it has ended");
     } else {
@@ -153,9 +157,12 @@ void sh_control_turn(sh_control_t *c, sh_master_t *m) {
         int place = 0;
         while (place < SH_CONTROL_CLIENTS && c->clients[place].fd) place++;
         sh_control_client_t late = {.fd = fd};
-        if (!is_trusted(fd)) close(fd);
-        else if (place == SH_CONTROL_CLIENTS) answer_refusal(&late, "too many wait for the server: try again");
-        else c->clients[place] = late;
+        if (!is_trusted(fd))
+            close(fd);
+        else if (place == SH_CONTROL_CLIENTS)
+            answer_refusal(&late, "too many wait for the server: try again");
+        else
+            c->clients[place] = late;
     }
     for (int i = 0; i < SH_CONTROL_CLIENTS; i++) {
         sh_control_client_t *client = &c->clients[i];
@@ -180,7 +187,8 @@ void sh_control_turn(sh_control_t *c, sh_master_t *m) {
 
 void sh_control_reload_done(sh_control_t *c, sh_master_t *m) {
     for (int i = 0; i < SH_CONTROL_CLIENTS; i++)
-        if (c->clients[i].fd && c->clients[i].waiting && (c->clients[i].reload <= m->reload.number || m->stopping)) answer(&c->clients[i], sh_buf_str(&m->reload.last_report));
+        if (c->clients[i].fd && c->clients[i].waiting && (c->clients[i].reload <= m->reload.number || m->stopping))
+            answer(&c->clients[i], sh_buf_str(&m->reload.last_report));
 }
 
 int sh_control_ask(const sh_config_t *config, const char *line, sh_buf_t *out) {

@@ -11,8 +11,8 @@ enum { SH_CONTROL_CLIENTS = 32, SH_CONTROL_FDS = SH_CONTROL_CLIENTS + 1 };
 struct sh_master;
 
 typedef struct sh_control_client {
-    int fd;          /* 0: free place */
-    bool waiting;    /* for the end of the reload with this number, or a later one */
+    int fd;       /* 0: free place */
+    bool waiting; /* for the end of the reload with this number, or a later one */
     uint32_t reload;
     char line[128];
     uint32_t len;

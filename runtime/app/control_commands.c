@@ -98,9 +98,12 @@ static int ask(int argc, char **argv, const char *line, const char *help, bool i
             fprintf(stderr, "shama: the server's answer cannot be read\n");
         } else {
             code = is_status || is_true(value, "ok") ? 0 : 1;
-            if (strcmp(format, "json") == 0) printf("%.*s\n", (int)answer.len, answer.ptr);
-            else if (is_status) show_status(stdout, value);
-            else show_report(code ? stderr : stdout, value);
+            if (strcmp(format, "json") == 0)
+                printf("%.*s\n", (int)answer.len, answer.ptr);
+            else if (is_status)
+                show_status(stdout, value);
+            else
+                show_report(code ? stderr : stdout, value);
         }
         sh_arena_dispose(&arena);
     }

@@ -55,7 +55,7 @@ typedef struct setup {
     sh_dev_server_t postgres, nats; /* pid 0: one that was given is used */
     pid_t server, watcher;
     bool no_watch;
-    sh_buf_t database_url;          /* the read-only login's, or empty */
+    sh_buf_t database_url; /* the read-only login's, or empty */
     sigset_t watched, before;
 } setup_t;
 
@@ -128,8 +128,10 @@ static int try_logins(const setup_t *setup, sh_buf_t *error) {
         sh_config_conninfo(setup->config, services[i].name, &conninfo);
         PGconn *conn = PQconnectdb(sh_buf_c(&conninfo));
         if (PQstatus(conn) != CONNECTION_OK) {
-            sh_buf_printf(error, "the service %s cannot log in as %s: %sGive its password in DB_PASSWORD, or in a variable of its own (SALES_DB_PASSWORD for sales)",
-                          services[i].name, services[i].role, PQerrorMessage(conn));
+            sh_buf_printf(
+                error,
+                "the service %s cannot log in as %s: %sGive its password in DB_PASSWORD, or in a variable of its own (SALES_DB_PASSWORD for sales)",
+                services[i].name, services[i].role, PQerrorMessage(conn));
             rc = SH_EDENIED;
         }
         PQfinish(conn);
@@ -272,8 +274,10 @@ static int await_server(setup_t *setup, sh_buf_t *error) {
     log_path(setup, log);
     while (!is_ready(setup)) {
         const char *what = NULL;
-        if (!sh_process_is_alive(setup->server)) setup->server = 0, what = "ended while starting";
-        else if (sh_time_mono_ns() >= end) what = "is not ready after a minute";
+        if (!sh_process_is_alive(setup->server))
+            setup->server = 0, what = "ended while starting";
+        else if (sh_time_mono_ns() >= end)
+            what = "is not ready after a minute";
         if (what) {
             sh_buf_printf(error, "the server %s", what);
             if (*log) sh_buf_printf(error, ". The end of %s:\n", log), sh_process_tail(log, LOG_TAIL, error);
@@ -292,8 +296,10 @@ static int write_dev_json(const setup_t *setup, sh_buf_t *error) {
     char log[SH_DEV_PATH_MAX + 64];
     log_path(setup, log);
     sh_buf_printf(&text, "{\"base_url\": \"http://%s:%d\", \"database_url\": ", local_host(setup), (int)sh_config_int(setup->config, "http.port"));
-    if (setup->database_url.len) sh_buf_put_json(&text, sh_buf_str(&setup->database_url));
-    else sh_buf_put_lit(&text, "null");
+    if (setup->database_url.len)
+        sh_buf_put_json(&text, sh_buf_str(&setup->database_url));
+    else
+        sh_buf_put_lit(&text, "null");
     sh_buf_put_lit(&text, ",\n \"nats_url\": ");
     sh_buf_put_json(&text, sh_str_of(sh_config_str(setup->config, "nats.url")));
     sh_buf_printf(&text, ",\n \"pid\": %d, \"server_pid\": %d, \"log\": ", (int)getpid(), (int)setup->server);
@@ -315,13 +321,15 @@ static void print_addresses(const setup_t *setup) {
     printf("\nShama runs on http://%s:%d (Ctrl-C stops it and what it started)\n\n", local_host(setup), port);
     printf("  database  %s\n", setup->database_url.len ? setup->database_url.ptr : "the one in DATABASE_URL");
     printf("  nats      %s\n", sh_config_str(setup->config, "nats.url"));
-    printf("  log       %s\n  for scripts  %s/dev.json\n\nDemo logins, all with the password %s:\n", *log ? log : "here", setup->state.folder, demo_password);
+    printf("  log       %s\n  for scripts  %s/dev.json\n\nDemo logins, all with the password %s:\n", *log ? log : "here", setup->state.folder,
+           demo_password);
     for (size_t i = 0; i < SH_ARRAY_LEN(demo_logins); i++) printf("  %-10s %s\n", demo_logins[i].role, demo_logins[i].email);
     printf("\nTry:\n  curl -s http://%s:%d/api/v1/auth/login -H 'Content-Type: application/json' \\\n"
            "    -d '{\"email\": \"%s\", \"password\": \"%s\"}'\n\n"
            "%s: shama reload   (or kill -HUP %d)\n\n",
            local_host(setup), port, demo_logins[1].email, demo_password,
-           setup->no_watch ? "Edit a rule in rules/ and take it in with" : "Edit a rule in rules/: it is taken in when you save it. By hand", (int)getpid());
+           setup->no_watch ? "Edit a rule in rules/ and take it in with" : "Edit a rule in rules/: it is taken in when you save it. By hand",
+           (int)getpid());
     fflush(stdout);
 }
 
@@ -329,8 +337,10 @@ static void print_addresses(const setup_t *setup) {
 
 /* Which of ours ended? Reaps it. Returns its name, or NULL. */
 static const char *find_ended(setup_t *setup, int *status) {
-    struct { pid_t *pid; const char *name; } ours[] = {
-        {&setup->server, "the server"}, {&setup->nats.pid, "NATS"}, {&setup->postgres.pid, "Postgres"}};
+    struct {
+        pid_t *pid;
+        const char *name;
+    } ours[] = {{&setup->server, "the server"}, {&setup->nats.pid, "NATS"}, {&setup->postgres.pid, "Postgres"}};
     for (size_t i = 0; i < SH_ARRAY_LEN(ours); i++) {
         if (*ours[i].pid == 0 || waitpid(*ours[i].pid, status, WNOHANG) != *ours[i].pid) continue;
         *ours[i].pid = 0;
@@ -351,8 +361,10 @@ static int watch(setup_t *setup) {
         }
         const char *ended = find_ended(setup, &status);
         if (!ended) continue;
-        if (WIFSIGNALED(status)) fprintf(stderr, "shama dev: %s was ended by signal %d\n", ended, WTERMSIG(status));
-        else fprintf(stderr, "shama dev: %s ended with %d\n", ended, WEXITSTATUS(status));
+        if (WIFSIGNALED(status))
+            fprintf(stderr, "shama dev: %s was ended by signal %d\n", ended, WTERMSIG(status));
+        else
+            fprintf(stderr, "shama dev: %s ended with %d\n", ended, WEXITSTATUS(status));
         if (setup->server == 0 && WIFEXITED(status)) return WEXITSTATUS(status);
         return 1;
     }

@@ -55,7 +55,8 @@ bool sh_dev_attach(sh_config_t *config) {
     if (read_file(".shama/dev.json", &text) && read_file(".shama/secrets", &secrets) &&
         sh_json_read(&arena, sh_buf_str(&text), SH_JSON_LIMITS_DEFAULT, &dev, &problem) == SH_OK) {
         const sh_json_value_t *url = sh_json_get(dev, "database_url");
-        if (url && url->kind == SH_JSON_STRING) is_attached = take_address(config, sh_arena_printf(&arena, "%.*s", (int)url->text.len, url->text.ptr));
+        if (url && url->kind == SH_JSON_STRING)
+            is_attached = take_address(config, sh_arena_printf(&arena, "%.*s", (int)url->text.len, url->text.ptr));
     }
     if (is_attached) take_passwords(config, (char *)(uintptr_t)sh_buf_c(&secrets));
     sh_arena_dispose(&arena);

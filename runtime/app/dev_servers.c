@@ -44,11 +44,11 @@ static int explain(const sh_dev_server_t *server, const char *what, sh_buf_t *er
 /* ---- where Postgres' data lies */
 
 typedef struct data {
-    const char *user;               /* to run as, or NULL: ourselves */
+    const char *user; /* to run as, or NULL: ourselves */
     uid_t uid;
     gid_t gid;
-    char link[PATH_ROOM];           /* .shama/postgres */
-    char folder[PATH_ROOM];         /* the real one */
+    char link[PATH_ROOM];   /* .shama/postgres */
+    char folder[PATH_ROOM]; /* the real one */
 } data_t;
 
 static int choose_user(data_t *data, sh_buf_t *error) {
@@ -83,8 +83,7 @@ static void set_aside(const char *folder, FILE *out) {
     if (access(folder, F_OK)) return;
     snprintf(old, sizeof old, "%s.old", folder);
     const sh_process_opts_t clear = {.argv = (const char *const[]){"/bin/rm", "-rf", "--", old, NULL}};
-    if (sh_process_run(&clear, &error) == SH_OK && rename(folder, old) == 0)
-        fprintf(out, "the data of a removed .shama/ was set aside: %s\n", old);
+    if (sh_process_run(&clear, &error) == SH_OK && rename(folder, old) == 0) fprintf(out, "the data of a removed .shama/ was set aside: %s\n", old);
     sh_buf_dispose(&error);
 }
 
@@ -124,8 +123,7 @@ static int look_at_folder(const data_t *data, sh_buf_t *error) {
         return SH_EIO;
     }
     if (!is_complete) {
-        sh_buf_printf(error, "%s is no complete database (no global/pg_control): remove it and run again: rm -r %s", data->folder,
-                      data->folder);
+        sh_buf_printf(error, "%s is no complete database (no global/pg_control): remove it and run again: rm -r %s", data->folder, data->folder);
         return SH_EIO;
     }
     return 1;
@@ -158,9 +156,11 @@ static int make_folder(sh_dev_state_t *state, const data_t *data, const char *in
         return SH_EIO;
     }
     const sh_process_opts_t make = {
-        .argv = (const char *const[]){initdb, "-D", fresh, "-U", "postgres", "--auth=scram-sha-256", secret_option, "-E", "UTF8",
-                                      "--locale=C.UTF-8", NULL},
-        .user = data->user, .output = log, .directory = "/",
+        .argv = (const char *const[]){initdb, "-D", fresh, "-U", "postgres", "--auth=scram-sha-256", secret_option, "-E", "UTF8", "--locale=C.UTF-8",
+                                      NULL},
+        .user = data->user,
+        .output = log,
+        .directory = "/",
     };
     rc = sh_process_run(&make, error);
     unlink(secret_path);
@@ -204,12 +204,30 @@ static int start_once(const data_t *data, const char *postgres, sh_dev_server_t 
     }
     snprintf(port, sizeof port, "port=%d", server->port);
     const char *const argv[] = {
-        postgres, "-D", data->folder, "-c", "listen_addresses=127.0.0.1", "-c", port, "-c", "unix_socket_directories=",
-        "-c", "max_connections=200", "-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "logging_collector=off",
-        "-c", "password_encryption=scram-sha-256", "-c", "jit=off", NULL,
+        postgres,
+        "-D",
+        data->folder,
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        port,
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "max_connections=200",
+        "-c",
+        "timezone=UTC",
+        "-c",
+        "log_timezone=UTC",
+        "-c",
+        "logging_collector=off",
+        "-c",
+        "password_encryption=scram-sha-256",
+        "-c",
+        "jit=off",
+        NULL,
     };
-    const sh_process_opts_t opts = {
-        .argv = argv, .user = data->user, .output = server->log, .directory = "/", .parent_death_signal = SIGINT};
+    const sh_process_opts_t opts = {.argv = argv, .user = data->user, .output = server->log, .directory = "/", .parent_death_signal = SIGINT};
     int rc = sh_process_start(&opts, &server->pid, error);
     if (rc) return rc;
     rc = sh_process_wait_port(server->port, server->pid, START_MS);
@@ -276,7 +294,7 @@ int sh_dev_postgres_start(sh_dev_state_t *state, FILE *out, sh_dev_server_t *ser
         rc = stop_leftover(&data, out, error);
     }
     if (rc) return rc;
-    unlink(server->log); /* of the last run */
+    unlink(server->log);                                /* of the last run */
     for (int tries = 0; tries < START_TRIES; tries++) { /* somebody else may have taken the port meanwhile */
         rc = start_once(&data, postgres, server, error);
         if (rc != SH_ECLOSED) break;
@@ -309,7 +327,8 @@ static int write_nats_config(sh_dev_state_t *state, int port, sh_buf_t *error) {
     int rc = sh_dev_state_secret(state, "nats_password", &password, error);
     if (rc) return rc;
     sh_dev_state_path(state, "nats", store);
-    sh_buf_printf(&text, "server_name: shama-dev\nlisten: 127.0.0.1:%d\njetstream {\n  max_memory_store: 64MB\n  max_file_store: 8GB\n  store_dir: ", port);
+    sh_buf_printf(&text,
+                  "server_name: shama-dev\nlisten: 127.0.0.1:%d\njetstream {\n  max_memory_store: 64MB\n  max_file_store: 8GB\n  store_dir: ", port);
     put_config_text(&text, store);
     sh_buf_put_lit(&text, "\n}\nauthorization {\n  user: shama\n  password: ");
     put_config_text(&text, password);

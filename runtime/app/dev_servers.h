@@ -8,9 +8,9 @@
 #include <sys/types.h>
 
 typedef struct sh_dev_server {
-    const char *name;               /* "Postgres" */
-    pid_t pid;                      /* 0: not started */
-    int port;                       /* on 127.0.0.1 */
+    const char *name; /* "Postgres" */
+    pid_t pid;        /* 0: not started */
+    int port;         /* on 127.0.0.1 */
     int stop_signal;
     char log[SH_DEV_PATH_MAX + 64];
 } sh_dev_server_t;

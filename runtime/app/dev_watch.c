@@ -27,7 +27,7 @@ typedef struct watcher {
     int fd;
     char *folders[WATCHES_MAX]; /* by inotify's number */
     const char *root;
-    sh_buf_t changed;           /* names, for the line that is printed */
+    sh_buf_t changed; /* names, for the line that is printed */
 } watcher_t;
 
 static bool is_rule(const char *name) {

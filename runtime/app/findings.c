@@ -27,7 +27,8 @@ void sh_findings_add(sh_findings_t *f, sh_severity_t severity, const char *code,
         f->room = f->room ? f->room * 2 : 16;
         f->items = sh_realloc(f->items, f->room * sizeof *f->items);
     }
-    f->items[f->count++] = (sh_finding_t){copy_line(f, sh_str_of(file)), line, copy_line(f, sh_str_of(code)), copy_line(f, sh_str_of(message)), severity};
+    f->items[f->count++] =
+        (sh_finding_t){copy_line(f, sh_str_of(file)), line, copy_line(f, sh_str_of(code)), copy_line(f, sh_str_of(message)), severity};
 }
 
 void sh_findings_add_text(sh_findings_t *f, sh_severity_t severity, const char *code, const char *text) {
@@ -71,8 +72,10 @@ void sh_findings_print(const sh_findings_t *f, FILE *out, bool colour) {
         const sh_finding_t *x = &f->items[i];
         bool is_error = x->severity == SH_SEVERITY_ERROR;
         const char *on = !colour ? "" : is_error ? "\033[31m" : "\033[33m", *off = colour ? "\033[0m" : "", *bold = colour ? "\033[1m" : "";
-        if (*x->file && x->line) fprintf(out, "%s%s:%ld:%s ", bold, x->file, x->line, off);
-        else if (*x->file) fprintf(out, "%s%s:%s ", bold, x->file, off);
+        if (*x->file && x->line)
+            fprintf(out, "%s%s:%ld:%s ", bold, x->file, x->line, off);
+        else if (*x->file)
+            fprintf(out, "%s%s:%s ", bold, x->file, off);
         fprintf(out, "%s%s%s%s\n", on, is_error ? "" : "warning: ", x->message, off);
     }
 }

@@ -10,10 +10,10 @@
 typedef enum sh_severity { SH_SEVERITY_ERROR, SH_SEVERITY_WARNING } sh_severity_t;
 
 typedef struct sh_finding {
-    const char *file;      /* from the project's folder: "rules/sales/store.lua"; "" when it has none */
-    long line;             /* 0: of the file as a whole */
-    const char *code;      /* "message-missing": for editors and for those who count */
-    const char *message;   /* "what is wrong; what to do" */
+    const char *file;    /* from the project's folder: "rules/sales/store.lua"; "" when it has none */
+    long line;           /* 0: of the file as a whole */
+    const char *code;    /* "message-missing": for editors and for those who count */
+    const char *message; /* "what is wrong; what to do" */
     sh_severity_t severity;
 } sh_finding_t;
 

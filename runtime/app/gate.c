@@ -47,8 +47,7 @@ static void find_files(gate_t *g) {
 
 static int run_specs(void *data) {
     gate_t *g = data;
-    const sh_test_opts_t opts = {
-        .config = g->config, .bundle = g->bundle, .limit_s = g->limit_s, .is_gate = true, .argc = g->argc, .argv = g->argv};
+    const sh_test_opts_t opts = {.config = g->config, .bundle = g->bundle, .limit_s = g->limit_s, .is_gate = true, .argc = g->argc, .argv = g->argv};
     if (chdir(g->config->root)) return 1; /* so that places are told from there */
     return sh_test_run(&opts);
 }

@@ -47,7 +47,8 @@ static void push_services(lua_State *L, const sh_bundle_t *bundle) {
     for (size_t i = 0; i < sh_bundle_count(bundle); i++) {
         sh_str_t name, content, end = SH_STR("/service.lua");
         sh_bundle_at(bundle, i, &name, &content);
-        if (!sh_str_has_prefix(name, SH_STR("rules/")) || name.len <= 6 + end.len || memcmp(name.ptr + name.len - end.len, end.ptr, end.len) != 0) continue;
+        if (!sh_str_has_prefix(name, SH_STR("rules/")) || name.len <= 6 + end.len || memcmp(name.ptr + name.len - end.len, end.ptr, end.len) != 0)
+            continue;
         lua_pushlstring(L, name.ptr + 6, name.len - 6 - end.len);
         lua_rawseti(L, -2, ++n);
     }
@@ -96,7 +97,8 @@ static void check_syntax(inspection_t *in, lua_State *L) {
         sh_bundle_at(in->bundle, i, &name, &content);
         if (!sh_str_has_prefix(name, SH_STR("rules/"))) continue;
         snprintf(chunk, sizeof chunk, "@%.*s", (int)name.len, name.ptr);
-        if (luaL_loadbufferx(L, content.ptr, content.len, chunk, "t")) sh_findings_add_text(in->findings, SH_SEVERITY_ERROR, "syntax", lua_tostring(L, -1));
+        if (luaL_loadbufferx(L, content.ptr, content.len, chunk, "t"))
+            sh_findings_add_text(in->findings, SH_SEVERITY_ERROR, "syntax", lua_tostring(L, -1));
         lua_pop(L, 1);
     }
 }
@@ -285,7 +287,8 @@ static void check_style(inspection_t *in) {
     snprintf(rc, sizeof rc, "%s/.luacheckrc", in->opts->config->root);
     if (access(rc, R_OK) == 0 && !sh_capture(run_luacheck, (void *)(uintptr_t)in->opts->config, LUACHECK_MS, &output, &code) && code != NOT_FOUND) {
         char *save = NULL;
-        for (char *line = strtok_r((char *)(uintptr_t)sh_buf_c(&output), "\n", &save); line; line = strtok_r(NULL, "\n", &save)) take_luacheck(in, line);
+        for (char *line = strtok_r((char *)(uintptr_t)sh_buf_c(&output), "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+            take_luacheck(in, line);
     }
     sh_buf_dispose(&output);
 }
@@ -325,6 +328,8 @@ void sh_inspect(const sh_inspect_opts_t *opts, sh_findings_t *findings, sh_bundl
     }
     sh_buf_dispose(&error);
     sh_findings_sort(findings);
-    if (out) *out = in.bundle;
-    else if (in.bundle) sh_bundle_release(in.bundle);
+    if (out)
+        *out = in.bundle;
+    else if (in.bundle)
+        sh_bundle_release(in.bundle);
 }

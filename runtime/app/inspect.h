@@ -12,8 +12,8 @@
 
 typedef struct sh_inspect_opts {
     const sh_config_t *config;
-    bool with_database;       /* prepare the statements of the stores as each service's role, in transactions that are rolled back */
-    bool database_must;       /* that it cannot be asked is an error, else a warning */
+    bool with_database; /* prepare the statements of the stores as each service's role, in transactions that are rolled back */
+    bool database_must; /* that it cannot be asked is an error, else a warning */
 } sh_inspect_opts_t;
 
 /* `out`, if it is not NULL, gets the bundle when there is one; the caller releases it. */
@@ -26,7 +26,7 @@ int sh_inspect_places(sh_bundle_t *bundle, sh_buf_t *error) SH_MUSTCHECK;
 typedef struct sh_inspect_statement {
     const char *service, *file, *key, *sql; /* "crm", "rules/crm/store.lua", "store.get" */
     long line;
-    sh_str_t source;                        /* text of the file */
+    sh_str_t source; /* text of the file */
 } sh_inspect_statement_t;
 
 /* inspect_sql.c: statements of one service lie together. */

@@ -126,8 +126,10 @@ void sh_inspect_sql(const sh_inspect_opts_t *opts, const sh_inspect_statement_t 
         const char *service = statements[i].service;
         sh_buf_t error = {0};
         PGconn *conn = connect_as(opts->config, service, &error);
-        if (!conn) sh_findings_add(findings, severity, "database", statements[i].file, 0, sh_buf_c(&error));
-        else PQclear(PQexec(conn, "BEGIN"));
+        if (!conn)
+            sh_findings_add(findings, severity, "database", statements[i].file, 0, sh_buf_c(&error));
+        else
+            PQclear(PQexec(conn, "BEGIN"));
         for (; i < count && statements[i].service == service; i++)
             if (conn) check_statement(conn, &statements[i], findings);
         if (conn) PQclear(PQexec(conn, "ROLLBACK"));

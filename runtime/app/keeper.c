@@ -58,15 +58,17 @@ int sh_keeper_start(const sh_keeper_opts_t *opts, sh_keeper_t *out, sh_buf_t *er
     if (pid == 0) keep(opts, ends[1]);
     close(ends[1]);
     ssize_t n = 0;
-    if (pid > 0)
-        do n = recv(ends[0], text, sizeof text, 0);
+    if (pid > 0) do
+            n = recv(ends[0], text, sizeof text, 0);
         while (n < 0 && errno == EINTR);
     if (n >= 1 && text[0] == 0) {
         *out = (sh_keeper_t){pid, ends[0]};
         return SH_OK;
     }
-    if (n > 1) sh_buf_put(error, text + 1, (size_t)n - 1);
-    else sh_buf_printf(error, "cannot start a process: %s", pid < 0 ? strerror(errno) : "it ended");
+    if (n > 1)
+        sh_buf_put(error, text + 1, (size_t)n - 1);
+    else
+        sh_buf_printf(error, "cannot start a process: %s", pid < 0 ? strerror(errno) : "it ended");
     close(ends[0]);
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
     return n >= 1 ? -(int)text[0] : SH_EIO;

@@ -58,7 +58,8 @@ static int listen_on(const char *host, int port, bool share, char *error, size_t
 fail:
     if (errno == EADDRINUSE)
         snprintf(error, error_size, "port %d on %s is in use: stop what runs there, or set PORT to another", port, host);
-    else snprintf(error, error_size, "cannot listen on %s:%d: %s", host, port, strerror(errno));
+    else
+        snprintf(error, error_size, "cannot listen on %s:%d: %s", host, port, strerror(errno));
     if (fd >= 0) close(fd);
     return SH_EIO;
 }
@@ -117,7 +118,7 @@ static void become_child(sh_master_t *m, const char *name) {
         if (m->workers[i].channel >= 0) close(m->workers[i].channel);
     if (m->reload.channel >= 0) close(m->reload.channel);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);  /* the master's business, also when a terminal sends them to the group */
+    signal(SIGHUP, SIG_IGN); /* the master's business, also when a terminal sends them to the group */
     signal(SIGINT, SIG_IGN);
     signal(SIGUSR1, SIG_IGN);
 }
@@ -150,8 +151,16 @@ static void spawn(sh_master_t *m, uint32_t index) {
             }
         sh_config_t config = copy_config(m->config);
         const sh_worker_opts_t opts = {
-            .index = index, .config = &config, .bundle = m->current.bundle, .generation = m->current.serial, .board = m->board,
-            .listen_fd = w->listen_fd, .admin_fd = w->admin_fd, .channel = ends[1], .wake_fds = m->wake_fds, .master = m->pid,
+            .index = index,
+            .config = &config,
+            .bundle = m->current.bundle,
+            .generation = m->current.serial,
+            .board = m->board,
+            .listen_fd = w->listen_fd,
+            .admin_fd = w->admin_fd,
+            .channel = ends[1],
+            .wake_fds = m->wake_fds,
+            .master = m->pid,
         };
         _exit(sh_worker_run(&opts));
     }
@@ -173,8 +182,8 @@ static void blame(sh_master_t *m, uint32_t index, int status) {
     for (size_t i = 0; i < SH_ARRAY_LEN(own); i++) {
         if (WTERMSIG(status) != own[i]) continue;
         uint32_t kills = sh_board_quarantine_add(m->board, slot->name);
-        sh_log_error(&m->log, "a worker crashed in a rule", SH_LOG_I64("worker", index), SH_LOG_C("service", slot->service), SH_LOG_C("route", slot->name),
-                     SH_LOG_C("request_id", slot->request_id), SH_LOG_I64("kills", kills));
+        sh_log_error(&m->log, "a worker crashed in a rule", SH_LOG_I64("worker", index), SH_LOG_C("service", slot->service),
+                     SH_LOG_C("route", slot->name), SH_LOG_C("request_id", slot->request_id), SH_LOG_I64("kills", kills));
     }
 }
 
@@ -196,7 +205,8 @@ static void worker_ended(sh_master_t *m, uint32_t index, int status) {
     w->backoff_ms = lived ? 0 : w->backoff_ms ? w->backoff_ms * 2 : 100;
     if (w->backoff_ms > RESPAWN_MS_MAX) w->backoff_ms = RESPAWN_MS_MAX;
     w->respawn_at_ns = now + w->backoff_ms * 1000000u;
-    sh_log_error(&m->log, "a worker ended and is replaced", SH_LOG_I64("worker", index), SH_LOG_I64("exit_code", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
+    sh_log_error(&m->log, "a worker ended and is replaced", SH_LOG_I64("worker", index),
+                 SH_LOG_I64("exit_code", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
                  SH_LOG_I64("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0), SH_LOG_I64("wait_ms", (int64_t)w->backoff_ms));
     sh_reload_worker_ended(m, index);
 }
@@ -402,7 +412,8 @@ int sh_master_run(sh_config_t *config) {
     for (int i = 0; i < SH_SERVICES_MAX; i++) m->wake_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (sh_board_create(&m->board) || open_signals(m) || open_sockets(m)) goto done;
     m->restarts = sh_metrics_series(m->board->metrics, SH_COUNTER, "shama_worker_restarts_total", "", "Workers that ended and were replaced.");
-    m->hard_kills = sh_metrics_series(m->board->metrics, SH_COUNTER, "shama_worker_hard_kills_total", "", "Workers ended because one piece of work held them.");
+    m->hard_kills =
+        sh_metrics_series(m->board->metrics, SH_COUNTER, "shama_worker_hard_kills_total", "", "Workers ended because one piece of work held them.");
     sh_reload_init(m);
     if (sh_reload_first(m)) goto done;
     if (sh_control_open(&m->control, m)) goto done;

@@ -13,7 +13,7 @@
 enum { SH_BUNDLES_KEPT_MAX = 50 };
 
 typedef struct sh_worker_slot {
-    pid_t pid;                /* 0: none */
+    pid_t pid; /* 0: none */
     int channel, listen_fd, admin_fd;
     bool ready, drain_sent;
     bool asked, prepared, swapped; /* in the current reload */
@@ -25,34 +25,34 @@ typedef struct sh_worker_slot {
 typedef struct sh_version {
     sh_bundle_t *bundle;
     uint32_t serial;
-    int64_t since_us;         /* wall time of its swap */
+    int64_t since_us; /* wall time of its swap */
 } sh_version_t;
 
 typedef enum sh_reload_state { SH_RELOAD_IDLE, SH_RELOAD_CHECKING, SH_RELOAD_PREPARING, SH_RELOAD_SWAPPING } sh_reload_state_t;
 
 typedef struct sh_reload {
     sh_reload_state_t state;
-    uint32_t number;          /* of reloads begun, refused ones too */
-    bool again;               /* asked for while one was running */
-    int rollback;             /* -1: from the disk; else how many versions back */
+    uint32_t number; /* of reloads begun, refused ones too */
+    bool again;      /* asked for while one was running */
+    int rollback;    /* -1: from the disk; else how many versions back */
     pid_t check_pid;
-    int channel;              /* to the check process, -1 */
+    int channel; /* to the check process, -1 */
     uint64_t deadline_ns, started_ns, checked_ns, prepared_ns;
     sh_bundle_t *candidate;
     sh_config_t *candidate_config;
-    uint32_t serial;          /* of the candidate; counts up with every attempt */
+    uint32_t serial; /* of the candidate; counts up with every attempt */
     sh_buf_t warnings;
-    sh_buf_t changes;         /* "changed":[...] of the swap, for the report */
+    sh_buf_t changes; /* "changed":[...] of the swap, for the report */
     bool by_guard;
     /* the last one, for status */
     bool last_ok;
     int64_t last_at_us;
-    sh_buf_t last_report;     /* JSON object */
+    sh_buf_t last_report; /* JSON object */
 } sh_reload_t;
 
 /* Watches the new version's failures for a while after a swap. */
 typedef struct sh_guard {
-    uint64_t until_ns;        /* 0: not watching */
+    uint64_t until_ns;                         /* 0: not watching */
     uint64_t before_requests, before_failures; /* of the version before, over its life */
     uint64_t requests, failures;               /* of this one under an earlier serial: a reload that changed nothing goes on watching */
     uint32_t serial;
@@ -75,7 +75,7 @@ typedef struct sh_master {
     sh_reload_t reload;
     sh_guard_t guard;
     sh_control_t control;
-    sh_buf_t shown;           /* the state as it stands on the board */
+    sh_buf_t shown; /* the state as it stands on the board */
     sh_series_t *restarts, *hard_kills, *reloads_ok, *reloads_failed, *guard_rollbacks;
 } sh_master_t;
 

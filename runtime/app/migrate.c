@@ -21,14 +21,13 @@ enum {
     CHECKSUM_LEN = 2 * SH_SHA256_LEN,
 };
 
-static const char migrate_help[] =
-    "Usage: shama migrate up [--set-passwords] | status | verify | roles\n\n"
-    "  up       applies the migrations in sql/ that the database does not have; a superuser also makes missing roles\n"
-    "  status   lists all migrations and when they were applied\n"
-    "  verify   fails unless exactly the migrations here are applied, unchanged\n"
-    "  roles    prints the script that makes the roles, for a DBA\n"
-    "  --set-passwords  gives roles that are there already the configured passwords (superuser)\n"
-    "Connects by DATABASE_DIRECT_URL, or DATABASE_URL, or DB_HOST, DB_PORT, DB_NAME with PGUSER and PGPASSWORD.\n";
+static const char migrate_help[] = "Usage: shama migrate up [--set-passwords] | status | verify | roles\n\n"
+                                   "  up       applies the migrations in sql/ that the database does not have; a superuser also makes missing roles\n"
+                                   "  status   lists all migrations and when they were applied\n"
+                                   "  verify   fails unless exactly the migrations here are applied, unchanged\n"
+                                   "  roles    prints the script that makes the roles, for a DBA\n"
+                                   "  --set-passwords  gives roles that are there already the configured passwords (superuser)\n"
+                                   "Connects by DATABASE_DIRECT_URL, or DATABASE_URL, or DB_HOST, DB_PORT, DB_NAME with PGUSER and PGPASSWORD.\n";
 
 static const char no_transaction_mark[] = "-- shama: no transaction\n";
 
@@ -91,8 +90,10 @@ static int run_text(PGconn *conn, const char *label, sh_str_t text, sh_buf_t *er
     if (!is_ok) {
         const char *position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
         const char *message = PQresultErrorMessage(result);
-        if (position) sh_buf_printf(error, "%s:%d: %s", label, line_of(text.ptr, text.len, position), message);
-        else sh_buf_printf(error, "%s: %s", label, *message ? message : PQerrorMessage(conn));
+        if (position)
+            sh_buf_printf(error, "%s:%d: %s", label, line_of(text.ptr, text.len, position), message);
+        else
+            sh_buf_printf(error, "%s: %s", label, *message ? message : PQerrorMessage(conn));
     }
     PQclear(result);
     return is_ok ? SH_OK : SH_EDB;
@@ -109,8 +110,10 @@ static int read_file(sh_arena_t *arena, const char *path, sh_str_t *out, sh_buf_
         if (size >= 0 && size <= FILE_BYTES_MAX && lseek(fd, 0, SEEK_SET) == 0) {
             bytes = sh_arena_alloc(arena, (size_t)size + 1);
             ssize_t n = read(fd, bytes, (size_t)size);
-            if (n == size) len = (size_t)n;
-            else errno = n < 0 ? errno : EIO, size = -1;
+            if (n == size)
+                len = (size_t)n;
+            else
+                errno = n < 0 ? errno : EIO, size = -1;
         } else if (size > FILE_BYTES_MAX) {
             errno = EFBIG, size = -1;
         }
@@ -187,8 +190,8 @@ static int read_files(plan_t *plan, const sh_config_t *config, sh_buf_t *error) 
     for (size_t i = 1; i < plan->count; i++) {
         const migration_t *a = &plan->files[i - 1], *b = &plan->files[i];
         if (a->version != b->version) continue;
-        sh_buf_printf(error, "sql/%s/%s and sql/%s/%s have the same number: give one of them the next free one", a->schema, a->name,
-                      b->schema, b->name);
+        sh_buf_printf(error, "sql/%s/%s and sql/%s/%s have the same number: give one of them the next free one", a->schema, a->name, b->schema,
+                      b->name);
         return SH_EINVAL;
     }
     return SH_OK;
@@ -208,8 +211,8 @@ static int compare_applied(plan_t *plan, PGresult *rows, sh_buf_t *error) {
             return SH_EINVAL;
         }
         if (strcmp(m->checksum, PQgetvalue(rows, i, 3)) != 0 || strcmp(m->schema, schema) != 0 || strcmp(m->name, name) != 0) {
-            sh_buf_printf(error, "sql/%s/%s was changed after it was applied (%s): restore it, and put the change into a new migration",
-                          m->schema, m->name, PQgetvalue(rows, i, 4));
+            sh_buf_printf(error, "sql/%s/%s was changed after it was applied (%s): restore it, and put the change into a new migration", m->schema,
+                          m->name, PQgetvalue(rows, i, 4));
             return SH_EINVAL;
         }
         m->is_applied = true;
@@ -219,8 +222,8 @@ static int compare_applied(plan_t *plan, PGresult *rows, sh_buf_t *error) {
     for (size_t i = 0; i < plan->count; i++) {
         const migration_t *m = &plan->files[i];
         if (m->is_applied || m->version > plan->newest_applied) continue;
-        sh_buf_printf(error, "sql/%s/%s is not applied, but %04d is: migrations go forward only, give it the next free number", m->schema,
-                      m->name, plan->newest_applied);
+        sh_buf_printf(error, "sql/%s/%s is not applied, but %04d is: migrations go forward only, give it the next free number", m->schema, m->name,
+                      plan->newest_applied);
         return SH_EINVAL;
     }
     return SH_OK;
@@ -237,8 +240,10 @@ static int make_plan(PGconn *conn, const sh_config_t *config, plan_t *plan, sh_b
     bool has_table = strcmp(PQgetvalue(rows, 0, 0), "t") == 0;
     PQclear(rows);
     if (!has_table) return SH_OK;
-    rc = query(conn, "SELECT version, schema, name, checksum, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS\"Z\"') "
-                     "FROM public.shama_migrations ORDER BY version", &rows, error);
+    rc = query(conn,
+               "SELECT version, schema, name, checksum, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS\"Z\"') "
+               "FROM public.shama_migrations ORDER BY version",
+               &rows, error);
     if (rc) return rc;
     rc = compare_applied(plan, rows, error);
     PQclear(rows);
@@ -251,8 +256,8 @@ static int record(PGconn *conn, const migration_t *m, sh_buf_t *error) {
     char version[12];
     snprintf(version, sizeof version, "%d", m->version);
     const char *params[] = {version, m->schema, m->name, m->checksum};
-    PGresult *result = PQexecParams(conn, "INSERT INTO public.shama_migrations (version, schema, name, checksum) VALUES ($1::int, $2, $3, $4)",
-                                    4, NULL, params, NULL, NULL, 0);
+    PGresult *result = PQexecParams(conn, "INSERT INTO public.shama_migrations (version, schema, name, checksum) VALUES ($1::int, $2, $3, $4)", 4,
+                                    NULL, params, NULL, NULL, 0);
     bool is_ok = PQresultStatus(result) == PGRES_COMMAND_OK;
     if (!is_ok) sh_buf_printf(error, "sql/%s/%s: %s", m->schema, m->name, PQresultErrorMessage(result));
     PQclear(result);
@@ -299,7 +304,7 @@ static const char *const prepare_session[] = {
     "SET lock_timeout = '10s'", /* a migration that waits for a lock makes everybody behind it wait too */
     "SET statement_timeout = 0",
     ("CREATE TABLE IF NOT EXISTS public.shama_migrations (version int PRIMARY KEY, schema text NOT NULL, name text NOT NULL, "
-    "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"),
+     "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"),
 };
 
 /* Every login of ours may ask which migrations are there; a service's manifest says which it needs. */

@@ -17,10 +17,10 @@
 #include <stdio.h>
 
 typedef struct sh_migrate_opts {
-    const sh_config_t *config;      /* the services' roles and passwords, the folder with sql/ */
-    const char *readonly_password;  /* of shama_readonly, or NULL: left as it is, without one when the role is made */
-    bool set_passwords;             /* also of roles that are there already */
-    FILE *out;                      /* what is done, a line each */
+    const sh_config_t *config;     /* the services' roles and passwords, the folder with sql/ */
+    const char *readonly_password; /* of shama_readonly, or NULL: left as it is, without one when the role is made */
+    bool set_passwords;            /* also of roles that are there already */
+    FILE *out;                     /* what is done, a line each */
 } sh_migrate_opts_t;
 
 enum { SH_MIGRATE_SERVICES_MAX = 32 };

@@ -51,8 +51,7 @@ static int put_password(sh_buf_t *out, PGconn *conn, const char *role, const cha
     return SH_OK;
 }
 
-static int put_role(sh_buf_t *out, PGconn *conn, const char *role, const char *options, const char *password, bool set_password,
-                    sh_buf_t *error) {
+static int put_role(sh_buf_t *out, PGconn *conn, const char *role, const char *options, const char *password, bool set_password, sh_buf_t *error) {
     sh_buf_put_lit(out, "DO $role$ BEGIN\n  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ");
     put_quoted(out, '\'', role);
     sh_buf_put_lit(out, ") THEN\n    CREATE ROLE ");
@@ -113,8 +112,9 @@ static char *part_of_address(const sh_config_t *config, const char *keyword) {
 int sh_migrate_roles_script(const sh_migrate_opts_t *opts, sh_buf_t *out, sh_buf_t *error) {
     char *database = part_of_address(opts->config, "dbname"), *login = part_of_address(opts->config, "user");
     if (!login && getenv("PGUSER")) login = sh_strdup(getenv("PGUSER"));
-    sh_buf_printf(out, "-- The roles of Shama, for a superuser connected to the database \"%s\". It can be run again.\n"
-                       "-- Passwords are those of the configuration, as verifiers; a role without one gets it by \\password.\n",
+    sh_buf_printf(out,
+                  "-- The roles of Shama, for a superuser connected to the database \"%s\". It can be run again.\n"
+                  "-- Passwords are those of the configuration, as verifiers; a role without one gets it by \\password.\n",
                   database ? database : sh_config_str(opts->config, "db.name"));
     /* Never connected: libpq wants a connection to say which server would be asked, and none is. */
     PGconn *conn = PQconnectdb("host=/nonexistent connect_timeout=1");
@@ -137,8 +137,10 @@ int sh_migrate_roles_script(const sh_migrate_opts_t *opts, sh_buf_t *out, sh_buf
 static int ask(PGconn *conn, const char *sql, int params, const char *const *values, bool *out, sh_buf_t *error) {
     PGresult *result = PQexecParams(conn, sql, params, NULL, values, NULL, NULL, 0);
     int rc = PQresultStatus(result) == PGRES_TUPLES_OK ? SH_OK : SH_EDB;
-    if (rc == SH_OK) *out = PQntuples(result) > 0 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
-    else sh_buf_printf(error, "%s", PQresultErrorMessage(result));
+    if (rc == SH_OK)
+        *out = PQntuples(result) > 0 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    else
+        sh_buf_printf(error, "%s", PQresultErrorMessage(result));
     PQclear(result);
     return rc;
 }
@@ -159,18 +161,24 @@ static int check_roles(PGconn *conn, const sh_migrate_opts_t *opts, sh_buf_t *er
         if (rc == SH_OK && !is_there) sh_buf_printf(&missing, "%s%s", missing.len ? ", " : "", roles[i]);
     }
     if (rc == SH_OK && missing.len) {
-        sh_buf_printf(error, "missing roles: %s. This login is no superuser and cannot make them: "
-                             "let a superuser run what `shama migrate roles` prints", sh_buf_c(&missing));
+        sh_buf_printf(error,
+                      "missing roles: %s. This login is no superuser and cannot make them: "
+                      "let a superuser run what `shama migrate roles` prints",
+                      sh_buf_c(&missing));
         rc = SH_EDENIED;
     }
     sh_buf_dispose(&missing);
     if (rc) return rc;
-    rc = ask(conn, "SELECT pg_has_role(current_user, 'shama_owner', 'MEMBER') AND has_schema_privilege('shama_owner', 'public', 'CREATE') "
-                   "AND has_database_privilege('shama_owner', current_database(), 'CREATE') "
-                   "AND (SELECT rolbypassrls FROM pg_roles WHERE rolname = 'shama_owner')", 0, NULL, &is_there, error);
+    rc = ask(conn,
+             "SELECT pg_has_role(current_user, 'shama_owner', 'MEMBER') AND has_schema_privilege('shama_owner', 'public', 'CREATE') "
+             "AND has_database_privilege('shama_owner', current_database(), 'CREATE') "
+             "AND (SELECT rolbypassrls FROM pg_roles WHERE rolname = 'shama_owner')",
+             0, NULL, &is_there, error);
     if (rc == SH_OK && !is_there) {
-        sh_buf_printf(error, "the login %s may not migrate (no member of shama_owner, or shama_owner lacks its rights on this database): "
-                             "let a superuser run what `shama migrate roles` prints", PQuser(conn));
+        sh_buf_printf(error,
+                      "the login %s may not migrate (no member of shama_owner, or shama_owner lacks its rights on this database): "
+                      "let a superuser run what `shama migrate roles` prints",
+                      PQuser(conn));
         rc = SH_EDENIED;
     }
     return rc;

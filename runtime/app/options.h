@@ -5,8 +5,8 @@
 #include "app/config.h"
 
 typedef struct sh_option {
-    const char *name;       /* "--format" */
-    const char **value;     /* set to the argument; NULL for a flag */
+    const char *name;   /* "--format" */
+    const char **value; /* set to the argument; NULL for a flag */
     bool *flag;
 } sh_option_t;
 

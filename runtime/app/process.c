@@ -55,7 +55,10 @@ static const char *launch(const sh_process_opts_t *opts, const struct passwd *us
 }
 
 int sh_process_start(const sh_process_opts_t *opts, pid_t *out, sh_buf_t *error) {
-    struct { int number; const char *step; } failure; /* the step is a literal: the same address on both sides of the fork */
+    struct {
+        int number;
+        const char *step;
+    } failure; /* the step is a literal: the same address on both sides of the fork */
     const struct passwd *user = NULL;
     if (opts->user && !(user = getpwnam(opts->user))) {
         sh_buf_printf(error, "there is no user \"%s\"", opts->user);
@@ -82,7 +85,8 @@ int sh_process_start(const sh_process_opts_t *opts, pid_t *out, sh_buf_t *error)
     while (n < 0 && errno == EINTR);
     close(ends[0]);
     if (n == (ssize_t)sizeof failure) {
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
         sh_buf_printf(error, "cannot start %s: could not %s: %s", opts->argv[0], failure.step, strerror(failure.number));
         return SH_EIO;
     }
@@ -211,7 +215,8 @@ bool sh_process_can_enter(const char *user, const char *path) {
     pid_t pid = who ? fork() : -1;
     if (pid < 0) return false;
     if (pid == 0) _exit(become(who) || access(path, X_OK) ? 1 : 0);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 

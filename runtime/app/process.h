@@ -7,11 +7,11 @@
 #include <sys/types.h>
 
 typedef struct sh_process_opts {
-    const char *const *argv;      /* argv[0] is the path; NULL at the end */
-    const char *user;             /* run as this user with its groups (needs root), or NULL */
-    const char *output;           /* stdout and stderr are appended to this file, or NULL: inherited */
-    const char *directory;        /* where it starts, or NULL */
-    int parent_death_signal;      /* sent to it when we die in whatever way; 0: none */
+    const char *const *argv; /* argv[0] is the path; NULL at the end */
+    const char *user;        /* run as this user with its groups (needs root), or NULL */
+    const char *output;      /* stdout and stderr are appended to this file, or NULL: inherited */
+    const char *directory;   /* where it starts, or NULL */
+    int parent_death_signal; /* sent to it when we die in whatever way; 0: none */
 } sh_process_opts_t;
 
 /* Starts a program in a process group of its own, so that Ctrl-C on the terminal reaches us alone. stdin is /dev/null.

@@ -64,7 +64,9 @@ static void report(sh_master_t *m, bool ok, const char *error) {
     sh_time_format(r->last_at_us, at);
     sh_buf_clear(out);
     sh_buf_printf(out, "{\"ok\":%s,\"at\":\"%.*s\",\"kind\":\"%s\",\"version\":\"%s\",", ok ? "true" : "false", SH_RFC3339_LEN, at,
-                  r->by_guard ? "guard_rollback" : r->rollback >= 0 ? "rollback" : "reload",
+                  r->by_guard        ? "guard_rollback"
+                  : r->rollback >= 0 ? "rollback"
+                                     : "reload",
                   m->current.bundle ? sh_bundle_version(m->current.bundle) : "");
     if (ok) {
         sh_buf_put_str(out, sh_buf_str(&r->changes));
@@ -84,7 +86,8 @@ static void report(sh_master_t *m, bool ok, const char *error) {
         sh_log_info(&m->log, "rules swapped", SH_LOG_RAW("report", sh_buf_str(out)));
     } else {
         sh_series_add(m->reloads_failed, 1);
-        sh_log_error(&m->log, "reload refused, the old rules go on", SH_LOG_C("error", error), SH_LOG_C("rules", m->current.bundle ? sh_bundle_version(m->current.bundle) : ""));
+        sh_log_error(&m->log, "reload refused, the old rules go on", SH_LOG_C("error", error),
+                     SH_LOG_C("rules", m->current.bundle ? sh_bundle_version(m->current.bundle) : ""));
     }
 }
 
@@ -149,7 +152,7 @@ static int start_check(sh_master_t *m, sh_bundle_t *given) {
         prctl(PR_SET_NAME, "shama-check");
         signal(SIGHUP, SIG_IGN);
         signal(SIGINT, SIG_IGN);
-        sh_control_close_in_child(&m->control); /* else who was answered would wait for our end */
+        sh_control_close_in_child(&m->control);           /* else who was answered would wait for our end */
         if (r->number && nice(CHECK_NICE) < 0) errno = 0; /* requests go first */
         _exit(sh_check_run(m->config, given, !r->number, ends[1]));
     }
@@ -189,8 +192,10 @@ static int take_checked(sh_master_t *m, char *error, size_t error_size) {
     if (text.ptr) explicit_bzero(text.ptr, text.cap);
     sh_buf_dispose(&text);
     if (!rc && m->config->file) r->candidate_config->file = sh_strdup(m->config->file);
-    if (!rc) rc = sh_bundle_map(msg.fds[0], &r->candidate);
-    else close(msg.fds[0]);
+    if (!rc)
+        rc = sh_bundle_map(msg.fds[0], &r->candidate);
+    else
+        close(msg.fds[0]);
     if (rc) {
         snprintf(error, error_size, "what the check process sent cannot be read");
         return SH_EINVAL;
@@ -339,8 +344,10 @@ static void commit(sh_master_t *m) {
     put_changes(&r->changes, m->current.bundle, r->candidate);
     int64_t since_us = is_unchanged ? m->current.since_us : sh_time_wall_us();
     forget_version(m, r->candidate);
-    if (is_unchanged) sh_bundle_release(m->current.bundle);
-    else keep_version(m, m->current);
+    if (is_unchanged)
+        sh_bundle_release(m->current.bundle);
+    else
+        keep_version(m, m->current);
     m->current = (sh_version_t){sh_bundle_retain(r->candidate), r->serial, since_us};
     sh_config_t *old = m->config;
     m->config = r->candidate_config;
@@ -393,8 +400,10 @@ void sh_reload_check_readable(sh_master_t *m) {
     if (r->state != SH_RELOAD_CHECKING || r->channel < 0) return;
     int rc = take_checked(m, error, sizeof error);
     if (rc == SH_ENOTFOUND) return;
-    if (rc) sh_reload_abort(m, error);
-    else start_prepare(m);
+    if (rc)
+        sh_reload_abort(m, error);
+    else
+        start_prepare(m);
 }
 
 bool sh_reload_request(sh_master_t *m, int rollback) {
@@ -429,7 +438,8 @@ static void watch_guard(sh_master_t *m) {
     if (now < before + (uint64_t)sh_config_int(m->config, "reload.guard_share")) return;
     g->until_ns = 0;
     sh_log_error(&m->log, "the new rules fail more often than the old ones: rolling back", SH_LOG_C("rules", sh_bundle_version(m->current.bundle)),
-                 SH_LOG_I64("requests", (int64_t)requests), SH_LOG_I64("failures", (int64_t)failures), SH_LOG_I64("failed_percent_before", (int64_t)before));
+                 SH_LOG_I64("requests", (int64_t)requests), SH_LOG_I64("failures", (int64_t)failures),
+                 SH_LOG_I64("failed_percent_before", (int64_t)before));
     sh_series_add(m->guard_rollbacks, 1);
     m->reload.by_guard = true;
     if (!sh_reload_request(m, 1)) m->reload.by_guard = false;
@@ -439,8 +449,10 @@ void sh_reload_tick(sh_master_t *m) {
     sh_reload_t *r = &m->reload;
     watch_guard(m);
     if (r->state == SH_RELOAD_IDLE || sh_time_mono_ns() < r->deadline_ns) return;
-    if (r->state == SH_RELOAD_CHECKING) sh_reload_abort(m, "the check of the rules did not end in time (reload.check_ms)");
-    else if (r->state == SH_RELOAD_PREPARING) sh_reload_abort(m, "a worker did not get the new rules ready in time (reload.prepare_ms)");
+    if (r->state == SH_RELOAD_CHECKING)
+        sh_reload_abort(m, "the check of the rules did not end in time (reload.check_ms)");
+    else if (r->state == SH_RELOAD_PREPARING)
+        sh_reload_abort(m, "a worker did not get the new rules ready in time (reload.prepare_ms)");
     else
         for (uint32_t i = 0; i < m->worker_count; i++)
             if (m->workers[i].pid && !m->workers[i].swapped) kill(m->workers[i].pid, SIGKILL);

@@ -79,8 +79,10 @@ int sh_command_token(int argc, char **argv) {
     }
     free(copy);
     sh_buf_put_lit(&claims, "]}");
-    if (sh_jwt_sign_hs256(keys, sh_buf_str(&claims), &token)) fprintf(stderr, "shama: the token would be too long\n");
-    else code = 0, puts(sh_buf_c(&token));
+    if (sh_jwt_sign_hs256(keys, sh_buf_str(&claims), &token))
+        fprintf(stderr, "shama: the token would be too long\n");
+    else
+        code = 0, puts(sh_buf_c(&token));
 done:
     sh_jwt_keys_destroy(keys);
     sh_buf_dispose(&claims);

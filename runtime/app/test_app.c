@@ -38,15 +38,27 @@ static int open_edge(sh_test_app_t *app) {
     const sh_config_t *c = app->bench->opts.config;
     app->metrics_memory = sh_calloc(1, sh_metrics_size());
     const sh_edge_opts_t opts = {
-        .loop = &app->bench->loop, .log = &app->bench->log, .metrics = sh_metrics_init(app->metrics_memory), .jwt_keys = app->bench->keys,
-        .start = sh_lua_call_start, .user_lookup = user_lookup, .ready = ready, .admin_rules = admin_rules, .data = app,
+        .loop = &app->bench->loop,
+        .log = &app->bench->log,
+        .metrics = sh_metrics_init(app->metrics_memory),
+        .jwt_keys = app->bench->keys,
+        .start = sh_lua_call_start,
+        .user_lookup = user_lookup,
+        .ready = ready,
+        .admin_rules = admin_rules,
+        .data = app,
         .user_ttl_ms = 0, /* what a spec changed of a user holds for its next call */
-        .user_cache_max = (uint32_t)sh_config_int(c, "auth.user_cache"), .environment = sh_config_str(c, "env"), .metrics_public = true,
-        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"), .cors_origins = sh_config_str(c, "http.cors_origins"),
+        .user_cache_max = (uint32_t)sh_config_int(c, "auth.user_cache"),
+        .environment = sh_config_str(c, "env"),
+        .metrics_public = true,
+        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"),
+        .cors_origins = sh_config_str(c, "http.cors_origins"),
     };
     app->http = (sh_http_opts_t){
-        .header_bytes_max = (uint32_t)sh_config_int(c, "http.header_bytes"), .header_count_max = (uint32_t)sh_config_int(c, "http.headers"),
-        .target_bytes_max = (uint32_t)sh_config_int(c, "http.target_bytes"), .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"),
+        .header_bytes_max = (uint32_t)sh_config_int(c, "http.header_bytes"),
+        .header_count_max = (uint32_t)sh_config_int(c, "http.headers"),
+        .target_bytes_max = (uint32_t)sh_config_int(c, "http.target_bytes"),
+        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"),
     };
     return sh_edge_create(&opts, &app->edge);
 }
@@ -60,8 +72,14 @@ static int load_service(sh_test_app_t *app, const char *name, sh_buf_t *error) {
     size_t count = sh_primitives_list(&data, primitives);
     app->contexts[i] = (sh_lua_context_t){.protobuf = b->protobuf, .uuids = b->context.uuids, .clock = &b->clock};
     const sh_vm_opts_t opts = {
-        .service = name, .bundle = b->opts.bundle, .primitives = primitives, .primitive_count = count,
-        .budget = sh_primitives_budget(b->opts.config), .loop = &b->loop, .log = &b->log, .user = &app->contexts[i],
+        .service = name,
+        .bundle = b->opts.bundle,
+        .primitives = primitives,
+        .primitive_count = count,
+        .budget = sh_primitives_budget(b->opts.config),
+        .loop = &b->loop,
+        .log = &b->log,
+        .user = &app->contexts[i],
     };
     int rc = sh_vm_create(&opts, &g->vms[i], error);
     if (rc) return rc;

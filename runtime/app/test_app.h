@@ -13,10 +13,10 @@
 typedef struct sh_test_app {
     sh_workbench_t *bench;
     sh_test_databases_t *databases;
-    const char *service;          /* whose login shama.db has in each new database, or NULL */
-    bool is_gate;                 /* a gate spec has none of this */
+    const char *service; /* whose login shama.db has in each new database, or NULL */
+    bool is_gate;        /* a gate spec has none of this */
     void *metrics_memory;
-    sh_edge_t *edge;              /* NULL until the services are loaded */
+    sh_edge_t *edge; /* NULL until the services are loaded */
     sh_generation_t *generation;
     sh_lua_context_t contexts[SH_SERVICES_MAX];
     sh_http_opts_t http;

@@ -65,8 +65,10 @@ static void on_finish(uv_timer_t *timer) {
 }
 
 static void finish(operation_t *op) {
-    if (op->task) uv_timer_start(&op->timer, on_finish, 0, 0);
-    else end(op);
+    if (op->task)
+        uv_timer_start(&op->timer, on_finish, 0, 0);
+    else
+        end(op);
 }
 
 static void cancel(void *data) {
@@ -350,7 +352,7 @@ static int app_deliver(lua_State *L) {
 
 int sh_test_app_open(lua_State *L, void *data) {
     static const luaL_Reg functions[] = {
-        {"database", app_database}, {"leave", app_leave}, {"sql", app_sql}, {"open", app_open}, {"request", app_request},
+        {"database", app_database},           {"leave", app_leave},   {"sql", app_sql},         {"open", app_open}, {"request", app_request},
         {"subscriptions", app_subscriptions}, {"routes", app_routes}, {"deliver", app_deliver}, {NULL, NULL},
     };
     lua_newtable(L);

@@ -219,7 +219,9 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
 }
 
 static int set_up(test_t *t, sh_buf_t *error) {
-    const sh_primitive_t extra[] = {{"test", open_test, t, true}, {"test.run", open_run, t, true}, {"test.app", sh_test_app_open, &t->app, true},
+    const sh_primitive_t extra[] = {{"test", open_test, t, true},
+                                    {"test.run", open_run, t, true},
+                                    {"test.app", sh_test_app_open, &t->app, true},
                                     {"test.sandbox", sh_test_sandbox_open, &t->bench, true}};
     sh_workbench_opts_t opts = {.config = t->opts->config,
                                 .bundle = t->opts->bundle,

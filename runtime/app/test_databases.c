@@ -16,11 +16,11 @@ struct sh_test_databases {
     const sh_config_t *config;
     sh_test_postgres_t postgres; /* when it is a private one */
     sh_keeper_t keeper;
-    sh_buf_t server;             /* conninfo of the login that makes databases, without a database */
-    bool is_private, is_ready;   /* is_ready: there is a template */
-    char prefix[NAME_BYTES];     /* of all names: they are this run's */
+    sh_buf_t server;           /* conninfo of the login that makes databases, without a database */
+    bool is_private, is_ready; /* is_ready: there is a template */
+    char prefix[NAME_BYTES];   /* of all names: they are this run's */
     uint32_t made;
-    char name[NAME_BYTES + 16];  /* the current one, or "" */
+    char name[NAME_BYTES + 16]; /* the current one, or "" */
     PGconn *owner;
 };
 
@@ -156,8 +156,10 @@ static int migrate(const sh_test_databases_t *d, PGconn *conn, sh_buf_t *error) 
     if (!nowhere) return SH_EIO;
     sh_buf_t ignored = {0};
     /* A login that is no superuser owns the database; shama_owner gets its rights on it from there. If there is no such role, what follows tells. */
-    if (run(conn, "DO $$ BEGIN EXECUTE format('GRANT CONNECT, CREATE, TEMPORARY ON DATABASE %I TO shama_owner', current_database()); END $$;"
-                  "GRANT USAGE, CREATE ON SCHEMA public TO shama_owner", &ignored))
+    if (run(conn,
+            "DO $$ BEGIN EXECUTE format('GRANT CONNECT, CREATE, TEMPORARY ON DATABASE %I TO shama_owner', current_database()); END $$;"
+            "GRANT USAGE, CREATE ON SCHEMA public TO shama_owner",
+            &ignored))
         sh_buf_clear(&ignored);
     const sh_migrate_opts_t opts = {.config = d->config, .out = nowhere};
     int rc = sh_migrate_roles(conn, &opts, error);

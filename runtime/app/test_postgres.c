@@ -63,13 +63,42 @@ static int start(sh_test_postgres_t *p, sh_buf_t *error) {
     snprintf(socket, sizeof socket, "unix_socket_directories=%s", p->folder);
     const sh_process_opts_t make = {
         .argv = (const char *const[]){initdb, "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", NULL},
-        .user = user_to_be(), .output = log, .directory = "/"};
+        .user = user_to_be(),
+        .output = log,
+        .directory = "/"};
     int rc = sh_process_run(&make, error);
     if (rc) return rc;
     const char *const argv[] = {
-        postgres, "-D", data, "-c", "listen_addresses=", "-c", socket, "-c", "fsync=off", "-c", "synchronous_commit=off",
-        "-c", "full_page_writes=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "max_connections=100",
-        "-c", "shared_buffers=64MB", "-c", "autovacuum=off", "-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "jit=off", NULL,
+        postgres,
+        "-D",
+        data,
+        "-c",
+        "listen_addresses=",
+        "-c",
+        socket,
+        "-c",
+        "fsync=off",
+        "-c",
+        "synchronous_commit=off",
+        "-c",
+        "full_page_writes=off",
+        "-c",
+        "wal_level=minimal",
+        "-c",
+        "max_wal_senders=0",
+        "-c",
+        "max_connections=100",
+        "-c",
+        "shared_buffers=64MB",
+        "-c",
+        "autovacuum=off",
+        "-c",
+        "timezone=UTC",
+        "-c",
+        "log_timezone=UTC",
+        "-c",
+        "jit=off",
+        NULL,
     };
     const sh_process_opts_t opts = {.argv = argv, .user = user_to_be(), .output = log, .directory = "/", .parent_death_signal = SIGINT};
     rc = sh_process_start(&opts, &p->pid, error);

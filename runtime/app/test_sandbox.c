@@ -24,7 +24,7 @@ typedef struct run {
 
 struct box {
     sh_workbench_t *bench;
-    sh_vm_t *vm; /* NULL when closed */
+    sh_vm_t *vm;   /* NULL when closed */
     sh_log_t *log; /* the pool's too, which closes later */
     sh_lua_context_t context;
     bool has_pool;
@@ -61,8 +61,8 @@ static void set_limit(lua_State *L, int budget, const char *key, uint64_t unit, 
 }
 
 static sh_budget_t budget_of(lua_State *L, int options) {
-    sh_budget_t b = {.slice_ms = 50, .task_ms = 100, .memory_bytes = 16 << 20, .deadline_ms = 10000, .event_deadline_ms = 30000,
-                     .response_bytes_max = 1 << 20};
+    sh_budget_t b = {
+        .slice_ms = 50, .task_ms = 100, .memory_bytes = 16 << 20, .deadline_ms = 10000, .event_deadline_ms = 30000, .response_bytes_max = 1 << 20};
     uint64_t statements = 20, rows = 1000, events = 10;
     lua_getfield(L, options, "budget");
     if (lua_istable(L, -1)) {
@@ -106,8 +106,13 @@ static int build_bundle(lua_State *L, const box_t *box, sh_bundle_t **out, sh_bu
 
 static int load(lua_State *L, box_t *box, sh_buf_t *error) {
     sh_workbench_t *b = box->bench;
-    static const sh_pg_opts_t nowhere = {.conninfo = "host=127.0.0.1 port=1", .name = "nowhere", .connections_max = 1, .shared_depth = 1,
-                                         .waiting_max = 10, .wait_ms_max = 100, .connect_ms_max = 100};
+    static const sh_pg_opts_t nowhere = {.conninfo = "host=127.0.0.1 port=1",
+                                         .name = "nowhere",
+                                         .connections_max = 1,
+                                         .shared_depth = 1,
+                                         .waiting_max = 10,
+                                         .wait_ms_max = 100,
+                                         .connect_ms_max = 100};
     sh_primitive_t primitives[SH_PRIMITIVES_MAX + 1];
     const sh_primitive_data_t data = {b->context.uuids, &b->clock, &b->jwt, &b->password, &b->lua_config, &b->pdf};
     size_t count = sh_primitives_list(&data, primitives);
@@ -119,8 +124,14 @@ static int load(lua_State *L, box_t *box, sh_buf_t *error) {
     box->context.service = "demo";
     rc = sh_pg_pool_create(&b->loop, &nowhere, box->log, &box->context.pool);
     box->has_pool = rc == SH_OK;
-    const sh_vm_opts_t opts = {.service = "demo", .bundle = bundle, .primitives = primitives, .primitive_count = count, .budget = budget_of(L, 1),
-                               .loop = &b->loop, .log = box->log, .user = &box->context};
+    const sh_vm_opts_t opts = {.service = "demo",
+                               .bundle = bundle,
+                               .primitives = primitives,
+                               .primitive_count = count,
+                               .budget = budget_of(L, 1),
+                               .loop = &b->loop,
+                               .log = box->log,
+                               .user = &box->context};
     if (!rc) rc = sh_vm_create(&opts, &box->vm, error);
     sh_bundle_release(bundle);
     if (rc) return rc;
@@ -255,8 +266,10 @@ static int box_collect(lua_State *L) {
     box_t *box = lua_touserdata(L, 1);
     if (box->vm) sh_vm_destroy(box->vm);
     box->vm = NULL;
-    if (box->has_pool) sh_pg_pool_close(box->context.pool, 0, free_log, box->log);
-    else if (box->log) free_log(box->log);
+    if (box->has_pool)
+        sh_pg_pool_close(box->context.pool, 0, free_log, box->log);
+    else if (box->log)
+        free_log(box->log);
     box->has_pool = false;
     box->log = NULL;
     for (int i = 0; i < RUNS_MAX; i++)

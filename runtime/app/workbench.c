@@ -12,8 +12,10 @@ enum { POOL_CONNECTIONS = 4, CLOSE_GRACE_MS = 2000, PATIENCE_MS = 15000 }; /* a 
 static int open_pool(sh_workbench_t *b, const char *service, sh_pg_pool_t **out) {
     const sh_config_t *c = b->opts.config;
     sh_buf_t conninfo = {0};
-    if (b->conninfo) b->conninfo(b->conninfo_data, service, &conninfo);
-    else sh_config_conninfo(c, service, &conninfo);
+    if (b->conninfo)
+        b->conninfo(b->conninfo_data, service, &conninfo);
+    else
+        sh_config_conninfo(c, service, &conninfo);
     if (b->opts.read_only) sh_buf_put_lit(&conninfo, " options='-c default_transaction_read_only=on'");
     const sh_pg_opts_t opts = {
         .conninfo = sh_buf_c(&conninfo),

@@ -11,14 +11,14 @@
 enum { SH_WORKBENCH_EXTRA_MAX = 4 };
 
 typedef struct sh_workbench_opts {
-    const sh_config_t *config;     /* borrowed */
-    sh_bundle_t *bundle;           /* borrowed */
-    const char *name;              /* "test": who says what goes wrong */
-    const char *service;           /* whose modules can be required, or NULL: all */
+    const sh_config_t *config; /* borrowed */
+    sh_bundle_t *bundle;       /* borrowed */
+    const char *name;          /* "test": who says what goes wrong */
+    const char *service;       /* whose modules can be required, or NULL: all */
     sh_budget_t budget;
-    bool has_database;             /* else use() is refused: SH_EDENIED */
-    bool read_only;                /* transactions of the pools are, unless a statement says otherwise */
-    const sh_primitive_t *extra;   /* more primitives; copied */
+    bool has_database;           /* else use() is refused: SH_EDENIED */
+    bool read_only;              /* transactions of the pools are, unless a statement says otherwise */
+    const sh_primitive_t *extra; /* more primitives; copied */
     size_t extra_count;
 } sh_workbench_opts_t;
 

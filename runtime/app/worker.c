@@ -40,8 +40,8 @@ static const char *readable(void *data, const char *key) {
 
 static void admin_rules(void *data, sh_buf_t *out) {
     sh_worker_t *w = data;
-    sh_buf_printf(out, "{\"version\":\"%s\",\"generation\":%u,\"worker\":%u,\"generations_alive\":%u,\"server\":", w->current->version, w->current->serial,
-                  w->opts->index, w->generations);
+    sh_buf_printf(out, "{\"version\":\"%s\",\"generation\":%u,\"worker\":%u,\"generations_alive\":%u,\"server\":", w->current->version,
+                  w->current->serial, w->opts->index, w->generations);
     if (!sh_board_state_read(w->opts->board, out)) sh_buf_put_lit(out, "null");
     sh_buf_put_lit(out, ",\"services\":[");
     for (uint32_t i = 0; i < w->current->vm_count; i++) {
@@ -146,11 +146,24 @@ static int open_edge(sh_worker_t *w, sh_buf_t *error) {
     const sh_config_t *c = w->config;
     bool has_admin = w->opts->admin_fd >= 0;
     const sh_edge_opts_t opts = {
-        .loop = &w->loop, .log = &w->log, .metrics = w->metrics, .jwt_keys = w->keys, .start = sh_lua_call_start,
-        .user_lookup = sh_worker_user_lookup, .ready = sh_worker_ready, .admin_rules = admin_rules, .data = w,
-        .board = w->opts->board, .jwt_leeway_s = sh_config_int(c, "jwt.leeway_s"), .user_ttl_ms = (uint64_t)sh_config_int(c, "auth.user_ttl_ms"), .user_cache_max = (uint32_t)sh_config_int(c, "auth.user_cache"),
-        .environment = sh_config_str(c, "env"), .metrics_public = !has_admin, .access_log = sh_config_bool(c, "http.access_log"),
-        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"), .cors_origins = sh_config_str(c, "http.cors_origins"),
+        .loop = &w->loop,
+        .log = &w->log,
+        .metrics = w->metrics,
+        .jwt_keys = w->keys,
+        .start = sh_lua_call_start,
+        .user_lookup = sh_worker_user_lookup,
+        .ready = sh_worker_ready,
+        .admin_rules = admin_rules,
+        .data = w,
+        .board = w->opts->board,
+        .jwt_leeway_s = sh_config_int(c, "jwt.leeway_s"),
+        .user_ttl_ms = (uint64_t)sh_config_int(c, "auth.user_ttl_ms"),
+        .user_cache_max = (uint32_t)sh_config_int(c, "auth.user_cache"),
+        .environment = sh_config_str(c, "env"),
+        .metrics_public = !has_admin,
+        .access_log = sh_config_bool(c, "http.access_log"),
+        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"),
+        .cors_origins = sh_config_str(c, "http.cors_origins"),
     };
     int rc = sh_edge_create(&opts, &w->edge);
     if (rc) sh_buf_put_lit(error, "the edge cannot be set up");
@@ -160,11 +173,16 @@ static int open_edge(sh_worker_t *w, sh_buf_t *error) {
 static int listen_http(sh_worker_t *w, int fd, const sh_http_handlers_t *handlers, sh_http_server_t **out, sh_buf_t *error) {
     const sh_config_t *c = w->config;
     const sh_http_opts_t opts = {
-        .connections_max = (uint32_t)sh_config_int(c, "http.connections"), .header_bytes_max = (uint32_t)sh_config_int(c, "http.header_bytes"),
-        .header_count_max = (uint32_t)sh_config_int(c, "http.headers"), .target_bytes_max = (uint32_t)sh_config_int(c, "http.target_bytes"),
-        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"), .pipeline_max = (uint32_t)sh_config_int(c, "http.pipeline"),
-        .head_timeout_ms = (uint64_t)sh_config_int(c, "http.head_timeout_ms"), .body_timeout_ms = (uint64_t)sh_config_int(c, "http.body_timeout_ms"),
-        .idle_timeout_ms = (uint64_t)sh_config_int(c, "http.idle_timeout_ms"), .write_timeout_ms = (uint64_t)sh_config_int(c, "http.write_timeout_ms"),
+        .connections_max = (uint32_t)sh_config_int(c, "http.connections"),
+        .header_bytes_max = (uint32_t)sh_config_int(c, "http.header_bytes"),
+        .header_count_max = (uint32_t)sh_config_int(c, "http.headers"),
+        .target_bytes_max = (uint32_t)sh_config_int(c, "http.target_bytes"),
+        .body_bytes_max = (uint64_t)sh_config_int(c, "http.body_bytes"),
+        .pipeline_max = (uint32_t)sh_config_int(c, "http.pipeline"),
+        .head_timeout_ms = (uint64_t)sh_config_int(c, "http.head_timeout_ms"),
+        .body_timeout_ms = (uint64_t)sh_config_int(c, "http.body_timeout_ms"),
+        .idle_timeout_ms = (uint64_t)sh_config_int(c, "http.idle_timeout_ms"),
+        .write_timeout_ms = (uint64_t)sh_config_int(c, "http.write_timeout_ms"),
         .keep_alive_requests_max = (uint32_t)sh_config_int(c, "http.keep_alive_requests"),
     };
     int rc = sh_http_server_create(&w->loop, fd, &opts, handlers, w->edge, &w->log, out);

@@ -7,14 +7,14 @@
 #include "host/bundle.h"
 
 typedef struct sh_worker_opts {
-    uint32_t index;             /* its slot, from 0 */
-    sh_config_t *config;        /* taken over */
-    sh_bundle_t *bundle;        /* taken over */
-    uint32_t generation;        /* serial of the bundle */
+    uint32_t index;      /* its slot, from 0 */
+    sh_config_t *config; /* taken over */
+    sh_bundle_t *bundle; /* taken over */
+    uint32_t generation; /* serial of the bundle */
     sh_board_t *board;
-    int listen_fd, admin_fd;    /* bound and listening; admin_fd -1: none */
-    int channel;                /* to the master */
-    const int *wake_fds;        /* an eventfd per service, in the order of config's services: wakes the relay's leader */
+    int listen_fd, admin_fd; /* bound and listening; admin_fd -1: none */
+    int channel;             /* to the master */
+    const int *wake_fds;     /* an eventfd per service, in the order of config's services: wakes the relay's leader */
     pid_t master;
 } sh_worker_opts_t;
 

@@ -24,7 +24,7 @@ typedef struct sh_service {
 
 /* What a generation's vms point to; freed after them. */
 typedef struct sh_rules {
-    sh_list_t link;   /* sh_worker_t.alive */
+    sh_list_t link; /* sh_worker_t.alive */
     struct sh_worker *worker;
     uint64_t retired_ns; /* 0: current, or not yet */
     sh_generation_t *generation;
@@ -66,10 +66,10 @@ typedef struct sh_worker {
     uint32_t generations; /* how many */
 
     uv_poll_t channel;
-    uv_timer_t tick;     /* flushes the log, publishes gauges */
+    uv_timer_t tick; /* flushes the log, publishes gauges */
     uv_prepare_t flush;
     bool draining;
-    uint32_t closing;    /* parts that still close */
+    uint32_t closing; /* parts that still close */
     int exit_code;
 } sh_worker_t;
 

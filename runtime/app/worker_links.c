@@ -35,8 +35,14 @@ static int open_nats(sh_worker_t *w, sh_buf_t *error) {
     char name[32];
     snprintf(name, sizeof name, "shama-worker-%u", w->opts->index);
     const sh_nats_stream_t streams[] = {
-        {.name = "SHAMA_EVENTS", .subjects = events, .bytes_max = sh_config_int(w->config, "nats.stream_bytes"), .age_s_max = sh_config_int(w->config, "nats.stream_age_s")},
-        {.name = "SHAMA_FAILED", .subjects = failed, .bytes_max = sh_config_int(w->config, "nats.stream_bytes"), .age_s_max = sh_config_int(w->config, "nats.stream_age_s")},
+        {.name = "SHAMA_EVENTS",
+         .subjects = events,
+         .bytes_max = sh_config_int(w->config, "nats.stream_bytes"),
+         .age_s_max = sh_config_int(w->config, "nats.stream_age_s")},
+        {.name = "SHAMA_FAILED",
+         .subjects = failed,
+         .bytes_max = sh_config_int(w->config, "nats.stream_bytes"),
+         .age_s_max = sh_config_int(w->config, "nats.stream_age_s")},
     };
     const sh_nats_opts_t opts = {
         .url = sh_config_str(w->config, "nats.url"),
@@ -102,9 +108,17 @@ static void start_consumers(sh_worker_t *w, sh_vm_t *vm) {
     uint64_t delays[SH_NAK_DELAYS_MAX];
     const sh_manifest_t *m = sh_vm_manifest(vm);
     const sh_consumer_opts_t opts = {
-        .service = m->name, .stream = "SHAMA_EVENTS", .batch = (uint32_t)sh_config_int(w->config, "events.batch"), .parallel_max = 1, .gather_ms = (uint64_t)sh_config_int(w->config, "events.gather_ms"),
-        .ack_wait_ms = (uint64_t)sh_config_int(w->config, "events.ack_wait_ms"), .nak_delays_ms = delays,
-        .nak_delay_count = nak_delays(w->config, delays), .start = sh_lua_events_start, .metrics = w->metrics, .board = w->opts->board,
+        .service = m->name,
+        .stream = "SHAMA_EVENTS",
+        .batch = (uint32_t)sh_config_int(w->config, "events.batch"),
+        .parallel_max = 1,
+        .gather_ms = (uint64_t)sh_config_int(w->config, "events.gather_ms"),
+        .ack_wait_ms = (uint64_t)sh_config_int(w->config, "events.ack_wait_ms"),
+        .nak_delays_ms = delays,
+        .nak_delay_count = nak_delays(w->config, delays),
+        .start = sh_lua_events_start,
+        .metrics = w->metrics,
+        .board = w->opts->board,
     };
     for (uint32_t i = 0; i < m->subscription_count; i++) {
         bool known = false;
@@ -112,7 +126,8 @@ static void start_consumers(sh_worker_t *w, sh_vm_t *vm) {
         if (known || w->consumer_count == SH_CONSUMERS_MAX) continue;
         if (sh_consumer_create(w->nats, &opts, w->current, &m->subscriptions[i], &w->log, &w->consumers[w->consumer_count]))
             sh_log_error(&w->log, "a consumer cannot be started", SH_LOG_C("durable", m->subscriptions[i].durable));
-        else w->consumer_count++;
+        else
+            w->consumer_count++;
     }
 }
 
@@ -122,8 +137,14 @@ void sh_worker_start_events(sh_worker_t *w) {
     for (uint32_t i = 0; i < w->service_count; i++) {
         sh_service_t *s = &w->services[i];
         sh_relay_opts_t opts = {
-            .schema = s->name, .nats = w->nats, .wake_fd = w->opts->wake_fds[i], .batch = 256, .poll_ms = (uint64_t)sh_config_int(w->config, "events.poll_ms"), .pause_ms = (uint64_t)sh_config_int(w->config, "events.relay_ms"),
-            .keep_days = (uint32_t)sh_config_int(w->config, "events.keep_days"), .metrics = w->metrics,
+            .schema = s->name,
+            .nats = w->nats,
+            .wake_fd = w->opts->wake_fds[i],
+            .batch = 256,
+            .poll_ms = (uint64_t)sh_config_int(w->config, "events.poll_ms"),
+            .pause_ms = (uint64_t)sh_config_int(w->config, "events.relay_ms"),
+            .keep_days = (uint32_t)sh_config_int(w->config, "events.keep_days"),
+            .metrics = w->metrics,
         };
         pg_opts(w, s->name, &conninfo, &opts.session);
         if (sh_relay_create(&w->loop, &opts, &w->log, &s->relay)) sh_log_error(&w->log, "a relay cannot be started", SH_LOG_C("service", s->name));
@@ -216,8 +237,11 @@ bool sh_worker_ready(void *data, sh_buf_t *out) {
     bool database = true;
     for (uint32_t i = 0; i < w->service_count; i++) database &= w->services[i].pool && sh_pg_pool_is_ready(w->services[i].pool);
     bool ready = database && !w->draining;
-    sh_buf_printf(out, "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\",\"events\":\"%s\"}}", ready ? "ready" : "unavailable", database ? "up" : "down",
-                  !w->nats ? "off" : sh_nats_is_ready(w->nats) ? "up" : "down");
+    sh_buf_printf(out, "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\",\"events\":\"%s\"}}", ready ? "ready" : "unavailable",
+                  database ? "up" : "down",
+                  !w->nats                    ? "off"
+                  : sh_nats_is_ready(w->nats) ? "up"
+                                              : "down");
     return ready;
 }
 

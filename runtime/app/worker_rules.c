@@ -63,12 +63,24 @@ static int create_vm(sh_worker_t *w, sh_rules_t *rules, const sh_config_t *confi
     sh_primitive_t primitives[SH_PRIMITIVES_MAX];
     size_t count = sh_primitives_list(&data, primitives);
     rules->contexts[i] = (sh_lua_context_t){
-        .service = service->name, .pool = service->pool, .protobuf = rules->protobuf, .uuids = w->uuids, .clock = &w->clock,
-        .wake_relay = wake_relay, .wake_data = service,
+        .service = service->name,
+        .pool = service->pool,
+        .protobuf = rules->protobuf,
+        .uuids = w->uuids,
+        .clock = &w->clock,
+        .wake_relay = wake_relay,
+        .wake_data = service,
     };
     const sh_vm_opts_t opts = {
-        .service = service->name, .bundle = g->bundle, .primitives = primitives, .primitive_count = count,
-        .budget = sh_primitives_budget(config), .loop = &w->loop, .slot = w->slot, .log = &w->log, .user = &rules->contexts[i],
+        .service = service->name,
+        .bundle = g->bundle,
+        .primitives = primitives,
+        .primitive_count = count,
+        .budget = sh_primitives_budget(config),
+        .loop = &w->loop,
+        .slot = w->slot,
+        .log = &w->log,
+        .user = &rules->contexts[i],
     };
     int rc = sh_vm_create(&opts, &g->vms[i], error);
     if (!rc) g->vm_count = i + 1;

@@ -6,8 +6,7 @@
 #include <string.h>
 
 void sh_panic(const char *file, int line, const char *what) {
-    fprintf(stderr, "{\"level\":\"fatal\",\"msg\":\"assertion failed\",\"at\":\"%s:%d\",\"what\":\"%s\"}\n",
-            file, line, what);
+    fprintf(stderr, "{\"level\":\"fatal\",\"msg\":\"assertion failed\",\"at\":\"%s:%d\",\"what\":\"%s\"}\n", file, line, what);
     abort();
 }
 

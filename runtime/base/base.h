@@ -14,9 +14,9 @@
 #define SH_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* A bug stops the process, also in release builds: the master replaces a worker. */
-#define SH_ASSERT(cond)                                                                            \
-    do {                                                                                           \
-        if (SH_UNLIKELY(!(cond))) sh_panic(__FILE__, __LINE__, #cond);                             \
+#define SH_ASSERT(cond)                                                                                                                              \
+    do {                                                                                                                                             \
+        if (SH_UNLIKELY(!(cond))) sh_panic(__FILE__, __LINE__, #cond);                                                                               \
     } while (0)
 
 _Noreturn void sh_panic(const char *file, int line, const char *what);

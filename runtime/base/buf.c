@@ -45,7 +45,10 @@ void sh_buf_printf(sh_buf_t *b, const char *fmt, ...) {
 
 /* 1 for bytes that must be escaped: below 0x20, '"', '\\', and 0x7f for the sake of terminals. */
 static const unsigned char must_escape[256] = {
-    [0 ... 31] = 1, ['"'] = 1, ['\\'] = 1, [0x7f] = 1,
+    [0 ... 31] = 1,
+    ['"'] = 1,
+    ['\\'] = 1,
+    [0x7f] = 1,
 };
 
 #define EACH_BYTE(c) (0x0101010101010101u * (c))
@@ -129,10 +132,23 @@ void sh_buf_put_json(sh_buf_t *b, sh_str_t s) {
         unsigned char c = (unsigned char)*p++;
         char esc[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
         switch (c) {
-        case '"': case '\\': esc[1] = (char)c; sh_buf_put(b, esc, 2); break;
-        case '\n': esc[1] = 'n'; sh_buf_put(b, esc, 2); break;
-        case '\r': esc[1] = 'r'; sh_buf_put(b, esc, 2); break;
-        case '\t': esc[1] = 't'; sh_buf_put(b, esc, 2); break;
+        case '"':
+        case '\\':
+            esc[1] = (char)c;
+            sh_buf_put(b, esc, 2);
+            break;
+        case '\n':
+            esc[1] = 'n';
+            sh_buf_put(b, esc, 2);
+            break;
+        case '\r':
+            esc[1] = 'r';
+            sh_buf_put(b, esc, 2);
+            break;
+        case '\t':
+            esc[1] = 't';
+            sh_buf_put(b, esc, 2);
+            break;
         default: sh_buf_put(b, esc, 6);
         }
         run = p;

@@ -29,11 +29,9 @@ static inline void sh_list_unlink(sh_list_t *n) {
 }
 
 /* The first entry, or NULL. */
-#define sh_list_first(head, type, member) \
-    (sh_list_is_empty(head) ? NULL : SH_CONTAINER_OF((head)->next, type, member))
+#define sh_list_first(head, type, member) (sh_list_is_empty(head) ? NULL : SH_CONTAINER_OF((head)->next, type, member))
 
 /* Walks the list; `it` may be unlinked in the body. */
-#define sh_list_each(it, tmp, head) \
-    for (sh_list_t *it = (head)->next, *tmp = it->next; it != (head); it = tmp, tmp = it->next)
+#define sh_list_each(it, tmp, head) for (sh_list_t *it = (head)->next, *tmp = it->next; it != (head); it = tmp, tmp = it->next)
 
 #endif

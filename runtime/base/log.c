@@ -40,9 +40,12 @@ void sh_log_flush(sh_log_t *log) {
     size_t at = 0;
     while (at < log->pending.len) {
         ssize_t n = write(log->fd, log->pending.ptr + at, log->pending.len - at);
-        if (n > 0) at += (size_t)n;
-        else if (n < 0 && errno == EINTR) continue;
-        else break;
+        if (n > 0)
+            at += (size_t)n;
+        else if (n < 0 && errno == EINTR)
+            continue;
+        else
+            break;
     }
     if (at < log->pending.len && log->pending.len - at < PENDING_BYTES_MAX) {
         memmove(log->pending.ptr, log->pending.ptr + at, log->pending.len - at);
@@ -85,9 +88,12 @@ void sh_log_write(sh_log_t *log, sh_log_level_t level, const char *msg, const sh
         sh_buf_put_lit(b, ",\"");
         sh_buf_put_c(b, fields[i].key);
         sh_buf_put_lit(b, "\":");
-        if (fields[i].kind == SH_LOG_FIELD_STR) sh_buf_put_json(b, fields[i].str);
-        else if (fields[i].kind == SH_LOG_FIELD_I64) sh_buf_put_i64(b, fields[i].i64);
-        else sh_buf_put_str(b, fields[i].str);
+        if (fields[i].kind == SH_LOG_FIELD_STR)
+            sh_buf_put_json(b, fields[i].str);
+        else if (fields[i].kind == SH_LOG_FIELD_I64)
+            sh_buf_put_i64(b, fields[i].i64);
+        else
+            sh_buf_put_str(b, fields[i].str);
     }
     sh_buf_put_lit(b, "}\n");
     if (b->len > FLUSH_AT_BYTES || level >= SH_LOG_ERROR) sh_log_flush(log);

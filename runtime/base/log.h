@@ -12,11 +12,11 @@ typedef enum sh_log_level { SH_LOG_DEBUG, SH_LOG_INFO, SH_LOG_WARN, SH_LOG_ERROR
 
 typedef struct sh_log {
     sh_log_level_t level;
-    int fd;              /* 2, or the opened log file */
-    char path[256];      /* empty: stderr */
-    char process[24];    /* "master", "worker-1", "cli" */
-    sh_buf_t pending;    /* flushed past a size and by sh_log_flush() each loop turn */
-    size_t dropped;      /* lines lost because the file could not be written */
+    int fd;           /* 2, or the opened log file */
+    char path[256];   /* empty: stderr */
+    char process[24]; /* "master", "worker-1", "cli" */
+    sh_buf_t pending; /* flushed past a size and by sh_log_flush() each loop turn */
+    size_t dropped;   /* lines lost because the file could not be written */
 } sh_log_t;
 
 typedef struct sh_log_field {
@@ -45,12 +45,12 @@ static inline bool sh_log_is_on(const sh_log_t *log, sh_log_level_t level) { ret
 void sh_log_write(sh_log_t *log, sh_log_level_t level, const char *msg, const sh_log_field_t *fields, size_t count);
 
 /* sh_log_info(log, "reloaded", SH_LOG_C("rules", version)); Errors are flushed at once. */
-#define sh_log_at(log, level, msg, ...)                                                                       \
-    do {                                                                                                      \
-        if (sh_log_is_on((log), (level))) {                                                                   \
-            const sh_log_field_t sh_fields_[] = {__VA_ARGS__ __VA_OPT__(,)(sh_log_field_t){0}};               \
-            sh_log_write((log), (level), (msg), sh_fields_, SH_ARRAY_LEN(sh_fields_) - 1);                    \
-        }                                                                                                     \
+#define sh_log_at(log, level, msg, ...)                                                                                                              \
+    do {                                                                                                                                             \
+        if (sh_log_is_on((log), (level))) {                                                                                                          \
+            const sh_log_field_t sh_fields_[] = {__VA_ARGS__ __VA_OPT__(, )(sh_log_field_t){0}};                                                     \
+            sh_log_write((log), (level), (msg), sh_fields_, SH_ARRAY_LEN(sh_fields_) - 1);                                                           \
+        }                                                                                                                                            \
     } while (0)
 #define sh_log_debug(log, ...) sh_log_at((log), SH_LOG_DEBUG, __VA_ARGS__)
 #define sh_log_info(log, ...) sh_log_at((log), SH_LOG_INFO, __VA_ARGS__)

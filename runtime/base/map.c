@@ -11,8 +11,7 @@ void sh_map_dispose(sh_map_t *m) {
 
 static size_t place_of(const sh_map_t *m, sh_str_t key, uint64_t hash) {
     size_t i = hash & (m->cap - 1);
-    while (m->entries[i].key &&
-           !(m->entries[i].hash == hash && sh_str_eq(sh_str(m->entries[i].key, m->entries[i].key_len), key)))
+    while (m->entries[i].key && !(m->entries[i].hash == hash && sh_str_eq(sh_str(m->entries[i].key, m->entries[i].key_len), key)))
         i = (i + 1) & (m->cap - 1);
     return i;
 }

@@ -12,9 +12,7 @@ bool sh_str_eq_nocase(sh_str_t a, sh_str_t b) {
     return true;
 }
 
-bool sh_str_has_prefix(sh_str_t s, sh_str_t prefix) {
-    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
-}
+bool sh_str_has_prefix(sh_str_t s, sh_str_t prefix) { return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0); }
 
 int sh_str_to_i64(sh_str_t s, int64_t *out) {
     size_t i = 0;

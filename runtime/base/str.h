@@ -16,9 +16,7 @@ typedef struct sh_str {
 
 static inline sh_str_t sh_str(const char *ptr, size_t len) { return (sh_str_t){ptr, len}; }
 static inline sh_str_t sh_str_of(const char *text) { return (sh_str_t){text, text ? strlen(text) : 0}; }
-static inline bool sh_str_eq(sh_str_t a, sh_str_t b) {
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
-}
+static inline bool sh_str_eq(sh_str_t a, sh_str_t b) { return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0); }
 static inline bool sh_str_eq_c(sh_str_t a, const char *b) { return sh_str_eq(a, sh_str_of(b)); }
 
 /* ASCII case is ignored, as HTTP field names ask (RFC 9110, 5.1). */

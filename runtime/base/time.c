@@ -72,8 +72,7 @@ static bool take_digits(const char *p, int width, unsigned *out) {
 
 static bool take_date(const char *p, unsigned *y, unsigned *m, unsigned *d) {
     static const unsigned char lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    if (!take_digits(p, 4, y) || p[4] != '-' || !take_digits(p + 5, 2, m) || p[7] != '-' || !take_digits(p + 8, 2, d))
-        return false;
+    if (!take_digits(p, 4, y) || p[4] != '-' || !take_digits(p + 5, 2, m) || p[7] != '-' || !take_digits(p + 8, 2, d)) return false;
     if (*m < 1 || *m > 12 || *d < 1) return false;
     bool leap = (*y % 4 == 0 && *y % 100 != 0) || *y % 400 == 0;
     return *d <= lengths[*m - 1] + (unsigned)(*m == 2 && leap);
@@ -88,8 +87,8 @@ int sh_time_parse(sh_str_t text, int64_t *wall_us) {
     unsigned y, mo, d, h, mi, s, oh, om;
     const char *p = text.ptr;
     if (text.len < 20 || text.len > 32 || !take_date(p, &y, &mo, &d) || (p[10] != 'T' && p[10] != 't')) return SH_EINVAL;
-    if (!take_digits(p + 11, 2, &h) || p[13] != ':' || !take_digits(p + 14, 2, &mi) || p[16] != ':' ||
-        !take_digits(p + 17, 2, &s) || h > 23 || mi > 59 || s > 59)
+    if (!take_digits(p + 11, 2, &h) || p[13] != ':' || !take_digits(p + 14, 2, &mi) || p[16] != ':' || !take_digits(p + 17, 2, &s) || h > 23 ||
+        mi > 59 || s > 59)
         return SH_EINVAL;
     size_t i = 19;
     unsigned us = 0, scale = 100000;

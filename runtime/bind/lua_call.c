@@ -214,8 +214,10 @@ static int encode(lua_State *L) {
             sh_buf_put(&reply->body, bytes, n);
         } else {
             raw_field(L, 1, "body");
-            if (!lua_isnil(L, -1)) encode_json(L, lua_gettop(L), e);
-            else if (reply->status != 204) reply->status = reply->status == 200 ? 204 : reply->status;
+            if (!lua_isnil(L, -1))
+                encode_json(L, lua_gettop(L), e);
+            else if (reply->status != 204)
+                reply->status = reply->status == 200 ? 204 : reply->status;
         }
         if (reply->status < 200 || reply->status > 299) return luaL_error(L, "an answer's status must be 2xx; refuse with shama.refusal");
     }
@@ -288,10 +290,9 @@ static void take_database_error(explaining_t *x, const char *kind, const char *c
         int status;
         uint32_t retry_after_s;
     } kinds[] = {
-        {"unique", "DUPLICATE", 409, 0},           {"foreign_key", "UNKNOWN_REFERENCE", 422, 0},
-        {"serialization", "CONCURRENT_CHANGE", 409, 0}, {"timeout", "DATABASE_TIMEOUT", 503, 1},
-        {"unavailable", "DATABASE_UNAVAILABLE", 503, 1}, {"maybe", "OUTCOME_UNKNOWN", 503, 1}, {"limit", "OVERLOADED", 503, 1},
-        {"budget", "BUDGET_EXCEEDED", 503, 1},
+        {"unique", "DUPLICATE", 409, 0},         {"foreign_key", "UNKNOWN_REFERENCE", 422, 0},    {"serialization", "CONCURRENT_CHANGE", 409, 0},
+        {"timeout", "DATABASE_TIMEOUT", 503, 1}, {"unavailable", "DATABASE_UNAVAILABLE", 503, 1}, {"maybe", "OUTCOME_UNKNOWN", 503, 1},
+        {"limit", "OVERLOADED", 503, 1},         {"budget", "BUDGET_EXCEEDED", 503, 1},
     };
     sh_reply_t *reply = x->reply;
     const char *code = sh_manifest_constraint(sh_vm_manifest(x->vm), constraint);
@@ -343,8 +344,10 @@ void sh_lua_call_explain(sh_vm_t *vm, lua_State *L, const char *language, sh_are
     lua_State *M = sh_vm_lua(vm);
     explaining_t x = {vm, language, arena, reply};
     int top = lua_gettop(M);
-    if (L != M) lua_xmove(L, M, 1);
-    else top--;
+    if (L != M)
+        lua_xmove(L, M, 1);
+    else
+        top--;
     lua_pushcfunction(M, explain);
     lua_insert(M, -2);
     lua_pushlightuserdata(M, &x);
@@ -414,7 +417,8 @@ static void on_task_done(void *data, sh_task_t *task, int status, lua_State *L, 
             to_internal(&reply);
         } else if (e.is_too_large) {
             sh_log_error(sh_vm_log(call->vm), "an answer is larger than budget.response_bytes", SH_LOG_C("service", sh_vm_service(call->vm)),
-                         SH_LOG_C("route", sh_task_name(task)), SH_LOG_STR("request_id", call->request_id), SH_LOG_I64("bytes", (int64_t)reply.body.len));
+                         SH_LOG_C("route", sh_task_name(task)), SH_LOG_STR("request_id", call->request_id),
+                         SH_LOG_I64("bytes", (int64_t)reply.body.len));
             to_internal(&reply);
             reply.status = 503;
             reply.code = "BUDGET_EXCEEDED";

@@ -12,9 +12,9 @@
 #include "net/pg_pool.h"
 
 typedef struct sh_lua_context {
-    const char *service;             /* and its schema: "sales" */
-    sh_pg_pool_t *pool;              /* NULL while rules are only checked */
-    const sh_protobuf_t *protobuf;   /* of this generation's bundle; NULL: events cannot be encoded */
+    const char *service;           /* and its schema: "sales" */
+    sh_pg_pool_t *pool;            /* NULL while rules are only checked */
+    const sh_protobuf_t *protobuf; /* of this generation's bundle; NULL: events cannot be encoded */
     sh_uuid_source_t *uuids;
     sh_lua_clock_t *clock;
     /* After a commit that wrote outbox rows; NULL allowed. */

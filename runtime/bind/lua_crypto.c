@@ -59,15 +59,21 @@ static int crypto_unbase64url(lua_State *L) {
     text.ptr = luaL_checklstring(L, 1, &text.len);
     luaL_argcheck(L, text.len <= TEXT_BYTES_MAX, 1, "the text is too long");
     uint8_t *bytes = lua_newuserdata(L, sh_base64url_room(text.len) + 1);
-    if (sh_base64url_decode(text, bytes, &n)) lua_pushnil(L);
-    else lua_pushlstring(L, (const char *)bytes, n);
+    if (sh_base64url_decode(text, bytes, &n))
+        lua_pushnil(L);
+    else
+        lua_pushlstring(L, (const char *)bytes, n);
     return 1;
 }
 
 int sh_lua_crypto_open(lua_State *L, void *data) {
     static const luaL_Reg functions[] = {
-        {"sha256", crypto_sha256}, {"token", crypto_token}, {"equal", crypto_equal},
-        {"base64url", crypto_base64url}, {"unbase64url", crypto_unbase64url}, {NULL, NULL},
+        {"sha256", crypto_sha256},
+        {"token", crypto_token},
+        {"equal", crypto_equal},
+        {"base64url", crypto_base64url},
+        {"unbase64url", crypto_unbase64url},
+        {NULL, NULL},
     };
     (void)data;
     lua_newtable(L);

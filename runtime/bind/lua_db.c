@@ -22,15 +22,15 @@ enum { STATEMENTS_MAX = 64, ANSWERS_MAX = SH_TASK_RESULTS_MAX - 2 };
 typedef struct transaction transaction_t;
 
 struct transaction {
-    const char *key;        /* &transaction_key, as no other userdata begins */
+    const char *key; /* &transaction_key, as no other userdata begins */
     sh_task_resource_t resource;
-    sh_task_t *task;        /* NULL once it ended */
+    sh_task_t *task; /* NULL once it ended */
     uint64_t serial;
-    sh_arena_t arena;       /* statements not yet sent */
+    sh_arena_t arena; /* statements not yet sent */
     sh_pg_statement_t statements[STATEMENTS_MAX];
-    uint32_t count;         /* waiting to be sent */
-    uint32_t answers;       /* how many of the last of them the caller wants */
-    unsigned flags;         /* of the flight that waits for its lease */
+    uint32_t count;   /* waiting to be sent */
+    uint32_t answers; /* how many of the last of them the caller wants */
+    unsigned flags;   /* of the flight that waits for its lease */
     sh_outbox_t outbox;
     sh_pg_ticket_t *ticket; /* while waiting for a lease */
     sh_pg_lease_t *lease;
@@ -47,11 +47,12 @@ static sh_lua_context_t *context(lua_State *L) { return sh_lua_context_of(sh_vm_
 static const char *kind_of(const sh_pg_error_t *e) {
     static const struct {
         const char *prefix, *kind;
-    } states[] = {{"23505", "unique"}, {"23503", "foreign_key"}, {"23514", "check"}, {"23502", "not_null"}, {"40001", "serialization"},
-                  {"40P01", "serialization"}, {"57014", "timeout"}, {"55P03", "timeout"}};
+    } states[] = {{"23505", "unique"},        {"23503", "foreign_key"},   {"23514", "check"},   {"23502", "not_null"},
+                  {"40001", "serialization"}, {"40P01", "serialization"}, {"57014", "timeout"}, {"55P03", "timeout"}};
     switch (e->code) {
     case SH_ETIMEDOUT: return "timeout";
-    case SH_EUNAVAILABLE: case SH_ECANCELED: return "unavailable";
+    case SH_EUNAVAILABLE:
+    case SH_ECANCELED: return "unavailable";
     case SH_EMAYBE: return "maybe";
     case SH_ELIMIT: return "limit";
     default: break;
@@ -116,8 +117,10 @@ static bool spend_rows(lua_State *L, sh_task_t *task, sh_pg_rows_t *const *rows,
 static int push_results(lua_State *L, sh_task_t *task, sh_pg_rows_t *const *rows, uint32_t count, bool one) {
     if (!spend_rows(L, task, rows, count)) return 2;
     for (uint32_t i = 0; i < count; i++) {
-        if (one) sh_lua_rows_push_row(L, task, rows[i], 0);
-        else sh_lua_rows_push(L, task, rows[i]);
+        if (one)
+            sh_lua_rows_push_row(L, task, rows[i], 0);
+        else
+            sh_lua_rows_push(L, task, rows[i]);
     }
     return (int)count;
 }
@@ -365,8 +368,10 @@ static int fly(lua_State *L, transaction_t *t, uint32_t answers, unsigned flags)
         t->failed = true;
         return 2;
     }
-    if (t->lease) rc = send_flight(t);
-    else rc = sh_pg_pool_lease(context(L)->pool, leased, t, &t->ticket);
+    if (t->lease)
+        rc = send_flight(t);
+    else
+        rc = sh_pg_pool_lease(context(L)->pool, leased, t, &t->ticket);
     if (rc) {
         t->failed = true;
         return push_code(L, rc);
@@ -460,9 +465,21 @@ static int db_methods(lua_State *L) {
 
 int sh_lua_db_open(lua_State *L, void *data) {
     static const luaL_Reg functions[] = {
-        {"query", db_query}, {"one", db_one}, {"all", db_all}, {"begin", db_begin}, {"methods", db_methods},
-        {"tx_query", tx_query}, {"tx_one", tx_one}, {"tx_all", tx_all}, {"tx_write", tx_write}, {"tx_emit", tx_emit},
-        {"tx_commit", tx_commit}, {"tx_rollback", tx_rollback}, {"tx_is_open", tx_is_open}, {"marks", sh_lua_params_marks}, {NULL, NULL},
+        {"query", db_query},
+        {"one", db_one},
+        {"all", db_all},
+        {"begin", db_begin},
+        {"methods", db_methods},
+        {"tx_query", tx_query},
+        {"tx_one", tx_one},
+        {"tx_all", tx_all},
+        {"tx_write", tx_write},
+        {"tx_emit", tx_emit},
+        {"tx_commit", tx_commit},
+        {"tx_rollback", tx_rollback},
+        {"tx_is_open", tx_is_open},
+        {"marks", sh_lua_params_marks},
+        {NULL, NULL},
     };
     (void)data;
     sh_lua_rows_init(L);

@@ -83,8 +83,7 @@ static sh_decimal_t operand(lua_State *L, int idx, const char *what) {
         if (n >= -INTEGER_MAX && n <= INTEGER_MAX && n == (lua_Number)(int64_t)n) return sh_decimal_of_i64((int64_t)n);
         raise_fraction(L, n);
     }
-    if (lua_type(L, idx) == LUA_TSTRING)
-        luaL_error(L, "%s wants a decimal, got a string: write decimal(\"%s\")", what, lua_tostring(L, idx));
+    if (lua_type(L, idx) == LUA_TSTRING) luaL_error(L, "%s wants a decimal, got a string: write decimal(\"%s\")", what, lua_tostring(L, idx));
     luaL_error(L, "%s wants a decimal, got %s", what, luaL_typename(L, idx));
     return (sh_decimal_t){0, 0};
 }
@@ -107,8 +106,7 @@ static sh_rounding_t mode_at(lua_State *L, int idx) {
     sh_rounding_t mode = SH_ROUND_DOWN;
     size_t len = 0;
     const char *name = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL;
-    if (!name || sh_rounding_of(sh_str(name, len), &mode) != SH_OK)
-        luaL_error(L, "say how to round: \"half_up\", \"half_even\", \"down\" or \"up\"");
+    if (!name || sh_rounding_of(sh_str(name, len), &mode) != SH_OK) luaL_error(L, "say how to round: \"half_up\", \"half_even\", \"down\" or \"up\"");
     return mode;
 }
 
@@ -140,9 +138,7 @@ static int op_unm(lua_State *L) {
     return 1;
 }
 
-static int op_no_division(lua_State *L) {
-    return luaL_error(L, "a quotient has to be rounded: write a:div(b, scale, mode)");
-}
+static int op_no_division(lua_State *L) { return luaL_error(L, "a quotient has to be rounded: write a:div(b, scale, mode)"); }
 
 static int op_eq(lua_State *L) {
     sh_decimal_t a, b;
@@ -175,9 +171,12 @@ static int op_tostring(lua_State *L) {
 static int op_concat(lua_State *L) {
     for (int i = 1; i <= 2; i++) {
         sh_decimal_t d;
-        if (sh_lua_decimal_test(L, i, &d)) push_text(L, d);
-        else if (lua_isstring(L, i)) lua_pushvalue(L, i);
-        else return luaL_error(L, "attempt to concatenate a %s value", luaL_typename(L, i));
+        if (sh_lua_decimal_test(L, i, &d))
+            push_text(L, d);
+        else if (lua_isstring(L, i))
+            lua_pushvalue(L, i);
+        else
+            return luaL_error(L, "attempt to concatenate a %s value", luaL_typename(L, i));
     }
     lua_concat(L, 2);
     return 1;
@@ -263,12 +262,12 @@ static void set_hidden(lua_State *L) {
 }
 
 static const luaL_Reg operators[] = {
-    {"__add", op_add}, {"__sub", op_sub}, {"__mul", op_mul}, {"__unm", op_unm}, {"__div", op_no_division}, {"__mod", op_no_division},
-    {"__eq", op_eq}, {"__lt", op_lt}, {"__le", op_le}, {"__tostring", op_tostring}, {"__concat", op_concat}, {NULL, NULL},
+    {"__add", op_add}, {"__sub", op_sub}, {"__mul", op_mul}, {"__unm", op_unm},           {"__div", op_no_division}, {"__mod", op_no_division},
+    {"__eq", op_eq},   {"__lt", op_lt},   {"__le", op_le},   {"__tostring", op_tostring}, {"__concat", op_concat},   {NULL, NULL},
 };
 static const luaL_Reg methods[] = {
-    {"round", decimal_round}, {"div", decimal_div}, {"is_zero", decimal_is_zero}, {"is_negative", decimal_is_negative},
-    {"scale", decimal_scale}, {"to_string", op_tostring}, {NULL, NULL},
+    {"round", decimal_round},   {"div", decimal_div}, {"is_zero", decimal_is_zero}, {"is_negative", decimal_is_negative}, {"scale", decimal_scale},
+    {"to_string", op_tostring}, {NULL, NULL},
 };
 static const luaL_Reg functions[] = {{"new", module_new}, {"is", module_is}, {NULL, NULL}};
 static const luaL_Reg module_operators[] = {{"__call", module_call}, {"__newindex", module_read_only}, {NULL, NULL}};

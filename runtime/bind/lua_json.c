@@ -11,12 +11,18 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, PLACES_MAX = 2 * DEPTH_MAX + 4, DECODE_BYTES_MAX = 1 << 20, WRITE_BYTES_MAX = 16 << 20, SCRATCH_KEPT_BYTES = 64 << 10,
-       ROOM_MAX = 1024 };
+enum {
+    DEPTH_MAX = 32,
+    PLACES_MAX = 2 * DEPTH_MAX + 4,
+    DECODE_BYTES_MAX = 1 << 20,
+    WRITE_BYTES_MAX = 16 << 20,
+    SCRATCH_KEPT_BYTES = 64 << 10,
+    ROOM_MAX = 1024
+};
 
 static const char state_key, array_key, shaped_key, limited_key; /* registry: the state_t, and the metatables of what the module marks */
-static const double EXACT_MAX = 9007199254740992.0; /* 2^53 */
-#define NULL_POINTER ((void *)&array_key) /* the same in every state of the process */
+static const double EXACT_MAX = 9007199254740992.0;              /* 2^53 */
+#define NULL_POINTER ((void *)&array_key)                        /* the same in every state of the process */
 
 /* What is kept per Lua state. The metatables' addresses tell marked tables from others without a look-up per table. */
 typedef struct state {
@@ -88,8 +94,10 @@ static int refuse(writer_t *w, const char *what) {
     sh_buf_t text = {0};
     for (size_t i = 0; i < w->place_count; i++) {
         const place_t *at = &w->places[i];
-        if (at->key) sh_buf_printf(&text, i ? ".%s" : "%s", at->key);
-        else sh_buf_printf(&text, "[%d]", at->index);
+        if (at->key)
+            sh_buf_printf(&text, i ? ".%s" : "%s", at->key);
+        else
+            sh_buf_printf(&text, "[%d]", at->index);
     }
     if (text.len) sh_buf_put_lit(&text, ": ");
     sh_buf_put_c(&text, what);
@@ -144,8 +152,10 @@ static int write_object(lua_State *L, int index, writer_t *w, int depth) {
     sh_buf_put_byte(w->out, '{');
     do {
         sh_str_t name = SH_STR_NULL;
-        if (lua_type(L, key) == LUA_TSTRING) name.ptr = lua_tolstring(L, key, &name.len);
-        else rc = refuse(w, "a table with texts and numbers as keys is neither object nor list");
+        if (lua_type(L, key) == LUA_TSTRING)
+            name.ptr = lua_tolstring(L, key, &name.len);
+        else
+            rc = refuse(w, "a table with texts and numbers as keys is neither object nor list");
         if (rc) break;
         write_key(w, name);
         enter(w, name.ptr, 0);
@@ -155,8 +165,10 @@ static int write_object(lua_State *L, int index, writer_t *w, int depth) {
         sh_buf_put_byte(w->out, ',');
         lua_settop(L, key);
     } while (lua_next(L, index));
-    if (!rc) w->out->ptr[w->out->len - 1] = '}'; /* instead of the last comma */
-    else lua_settop(L, key - 1);
+    if (!rc)
+        w->out->ptr[w->out->len - 1] = '}'; /* instead of the last comma */
+    else
+        lua_settop(L, key - 1);
     return rc;
 }
 
@@ -327,8 +339,10 @@ void sh_lua_json_push(lua_State *L, const sh_json_value_t *v) {
     case SH_JSON_FALSE: lua_pushboolean(L, 0); break;
     case SH_JSON_TRUE: lua_pushboolean(L, 1); break;
     case SH_JSON_INTEGER:
-        if (v->i64 < (int64_t)EXACT_MAX && v->i64 > -(int64_t)EXACT_MAX) lua_pushnumber(L, (lua_Number)v->i64);
-        else lua_pushlstring(L, v->text.ptr, v->text.len);
+        if (v->i64 < (int64_t)EXACT_MAX && v->i64 > -(int64_t)EXACT_MAX)
+            lua_pushnumber(L, (lua_Number)v->i64);
+        else
+            lua_pushlstring(L, v->text.ptr, v->text.len);
         break;
     case SH_JSON_NUMBER: lua_pushnumber(L, v->f64); break;
     case SH_JSON_STRING: lua_pushlstring(L, v->text.ptr ? v->text.ptr : "", v->text.len); break;

@@ -8,9 +8,9 @@
 #include <lua.h>
 
 /* Appends the value at `index` as JSON: a table with 1..n only is an array, an empty one {} unless marked by json.array, json.null is null,
- * json.shaped and json.at_most as their documents say, decimals are strings, rows and row sets are written from libpq's memory, frozen tables as the tables they are. SH_EINVAL with a sentence
- * naming the place ("items[2].price: a function cannot be written as JSON"); integers beyond 2^53, NaN and infinities are refused.
- * May raise for lack of memory only. */
+ * json.shaped and json.at_most as their documents say, decimals are strings, rows and row sets are written from libpq's memory, frozen tables as the
+ * tables they are. SH_EINVAL with a sentence naming the place ("items[2].price: a function cannot be written as JSON"); integers beyond 2^53, NaN and
+ * infinities are refused. May raise for lack of memory only. */
 int sh_lua_json_write(lua_State *L, int index, sh_buf_t *out, char *error, size_t error_size) SH_MUSTCHECK;
 
 /* The same from within a value that is already `depth` levels deep: for bind/lua_rows only. */

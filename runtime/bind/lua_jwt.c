@@ -27,8 +27,10 @@ static int jwt_sign(lua_State *L) {
     int rc = sh_lua_json_write(L, 1, &claims, error, sizeof error);
     if (!rc) {
         rc = sh_jwt_sign_hs256(context(L)->keys, sh_buf_str(&claims), &token);
-        if (rc) lua_pushliteral(L, "the claims are too large for a token");
-        else lua_pushlstring(L, token.ptr, token.len);
+        if (rc)
+            lua_pushliteral(L, "the claims are too large for a token");
+        else
+            lua_pushlstring(L, token.ptr, token.len);
     } else {
         lua_pushstring(L, error);
     }

@@ -33,8 +33,7 @@ static int write_line(lua_State *L, sh_log_level_t level) {
     if (lua_istable(L, 2)) {
         luaL_checkstack(L, FIELDS_MAX + 4, "log");
         for (lua_pushnil(L); lua_next(L, 2) && n < SH_ARRAY_LEN(fields); lua_pop(L, 1)) {
-            if (lua_type(L, -2) != LUA_TSTRING || !is_plain_key(lua_tostring(L, -2)))
-                return luaL_error(L, "log: keys are made of a-z, 0-9 and _");
+            if (lua_type(L, -2) != LUA_TSTRING || !is_plain_key(lua_tostring(L, -2))) return luaL_error(L, "log: keys are made of a-z, 0-9 and _");
             sh_log_field_t *f = &fields[n++];
             const char *key = lua_tostring(L, -2);
             switch (lua_type(L, -1)) {
@@ -45,8 +44,10 @@ static int write_line(lua_State *L, sh_log_level_t level) {
                 break;
             case LUA_TNUMBER: {
                 lua_Number number = lua_tonumber(L, -1);
-                if (number == (lua_Number)(int64_t)number) *f = SH_LOG_I64(key, (int64_t)number);
-                else *f = SH_LOG_C(key, (lua_pushvalue(L, -1), lua_tostring(L, -1))), lua_insert(L, 3); /* the text stays on the stack */
+                if (number == (lua_Number)(int64_t)number)
+                    *f = SH_LOG_I64(key, (int64_t)number);
+                else
+                    *f = SH_LOG_C(key, (lua_pushvalue(L, -1), lua_tostring(L, -1))), lua_insert(L, 3); /* the text stays on the stack */
                 break;
             }
             case LUA_TBOOLEAN: *f = SH_LOG_RAW(key, lua_toboolean(L, -1) ? SH_STR("true") : SH_STR("false")); break;

@@ -78,8 +78,10 @@ void sh_outbox_add(lua_State *L, sh_outbox_t *o, sh_task_t *task, const char *su
     hex[2 + 2 * bytes.len] = 0;
     e->payload = hex;
     e->headers = make_headers(o, task, c->service, e->id, sh_protobuf_short_name(message), now_us);
-    if (o->last) o->last->next = e;
-    else o->first = e;
+    if (o->last)
+        o->last->next = e;
+    else
+        o->first = e;
     o->last = e;
     o->count++;
 }

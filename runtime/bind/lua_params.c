@@ -76,8 +76,10 @@ static const void *mark_of(lua_State *L, int index) {
 
 static void put_number(params_t *p, int index) {
     double n = lua_tonumber(p->L, index);
-    if (n == floor(n) && fabs(n) < 9007199254740992.0) sh_buf_put_i64(p->out, (int64_t)n);
-    else sh_buf_printf(p->out, "%.17g", n);
+    if (n == floor(n) && fabs(n) < 9007199254740992.0)
+        sh_buf_put_i64(p->out, (int64_t)n);
+    else
+        sh_buf_printf(p->out, "%.17g", n);
 }
 
 static sh_str_t text_at(params_t *p, int index) {
@@ -143,10 +145,14 @@ static void put_object_item(params_t *p, int index) {
     sh_decimal_t d;
     lua_State *L = p->L;
     bool is_table = lua_istable(L, index);
-    if (sh_lua_decimal_test(L, index, &d)) put_decimal(p, d);
-    else if (is_table && mark_of(L, index) == p->marks->json) put_json_item(p, index);
-    else if (is_table || sh_vm_melt(L, index)) luaL_error(L, "parameter $%d: a list cannot hold a list", p->count + 1);
-    else luaL_error(L, "parameter $%d: a %s cannot be passed to the database", p->count + 1, luaL_typename(L, index));
+    if (sh_lua_decimal_test(L, index, &d))
+        put_decimal(p, d);
+    else if (is_table && mark_of(L, index) == p->marks->json)
+        put_json_item(p, index);
+    else if (is_table || sh_vm_melt(L, index))
+        luaL_error(L, "parameter $%d: a list cannot hold a list", p->count + 1);
+    else
+        luaL_error(L, "parameter $%d: a %s cannot be passed to the database", p->count + 1, luaL_typename(L, index));
 }
 
 /* The value at `index`, the top of the stack. Numbers and decimals need no quotes; nil and json.null are NULL, and false is `no`. */
@@ -232,9 +238,12 @@ static void put_columns(params_t *p, int index) {
 
 static void put_table(params_t *p, int index) {
     const void *mark = mark_of(p->L, index);
-    if (mark && mark == p->marks->json) put_json(p, index);
-    else if (mark && mark == p->marks->bytes) put_bytes(p, index);
-    else put_list(p, index);
+    if (mark && mark == p->marks->json)
+        put_json(p, index);
+    else if (mark && mark == p->marks->bytes)
+        put_bytes(p, index);
+    else
+        put_list(p, index);
 }
 
 /* False: it is SQL NULL. Raises for what cannot be a parameter. */
@@ -243,7 +252,8 @@ static bool put_value(params_t *p, int index) {
     sh_str_t s;
     lua_State *L = p->L;
     switch (lua_type(L, index)) {
-    case LUA_TNONE: case LUA_TNIL: return false;
+    case LUA_TNONE:
+    case LUA_TNIL: return false;
     case LUA_TBOOLEAN: sh_buf_put_byte(p->out, lua_toboolean(L, index) ? 't' : 'f'); return true;
     case LUA_TNUMBER: put_number(p, index); return true;
     case LUA_TSTRING:
@@ -296,9 +306,12 @@ static const char *const *keep(params_t *p) {
 static const char *skip_blanks(const char *p) {
     for (;;) {
         while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r' || *p == '(') p++;
-        if (p[0] == '-' && p[1] == '-') p += strcspn(p, "\n");
-        else if (p[0] == '/' && p[1] == '*') p = strstr(p, "*/") ? strstr(p, "*/") + 2 : p + strlen(p);
-        else return p;
+        if (p[0] == '-' && p[1] == '-')
+            p += strcspn(p, "\n");
+        else if (p[0] == '/' && p[1] == '*')
+            p = strstr(p, "*/") ? strstr(p, "*/") + 2 : p + strlen(p);
+        else
+            return p;
     }
 }
 

@@ -13,7 +13,7 @@ typedef struct sh_lua_password_job {
     uv_work_t work;
     sh_lua_password_t *owner;
     struct sh_lua_password_job *next; /* in the line */
-    sh_task_t *task; /* NULL once the task went away */
+    sh_task_t *task;                  /* NULL once the task went away */
     bool is_verify;
     int status;
     size_t password_len;
@@ -24,8 +24,8 @@ typedef struct sh_lua_password_job {
 static void run(uv_work_t *work) {
     job_t *j = SH_CONTAINER_OF(work, job_t, work);
     sh_str_t password = sh_str(j->password, j->password_len);
-    j->status = j->is_verify ? sh_password_verify(&j->owner->params, password, sh_str_of(j->hash))
-                             : sh_password_hash(&j->owner->params, password, j->hash);
+    j->status =
+        j->is_verify ? sh_password_verify(&j->owner->params, password, sh_str_of(j->hash)) : sh_password_hash(&j->owner->params, password, j->hash);
 }
 
 static int push_outcome(lua_State *L, void *data) {
@@ -35,8 +35,10 @@ static int push_outcome(lua_State *L, void *data) {
         lua_pushstring(L, sh_err_text(j->status));
         return 2;
     }
-    if (j->is_verify) lua_pushboolean(L, j->status == SH_OK);
-    else lua_pushstring(L, j->hash);
+    if (j->is_verify)
+        lua_pushboolean(L, j->status == SH_OK);
+    else
+        lua_pushstring(L, j->hash);
     return 1;
 }
 
@@ -68,15 +70,19 @@ static void start_waiting(sh_lua_password_t *owner) {
         owner->first = j->next;
         if (!owner->first) owner->last = NULL;
         owner->waiting--;
-        if (j->task) job_start(j);
-        else job_free(j); /* its task went away meanwhile */
+        if (j->task)
+            job_start(j);
+        else
+            job_free(j); /* its task went away meanwhile */
     }
 }
 
 static void job_wait(job_t *j) {
     sh_lua_password_t *owner = j->owner;
-    if (owner->last) owner->last->next = j;
-    else owner->first = j;
+    if (owner->last)
+        owner->last->next = j;
+    else
+        owner->first = j;
     owner->last = j;
     owner->waiting++;
 }
@@ -99,7 +105,8 @@ static int start(lua_State *L, bool is_verify) {
     sh_task_t *task = sh_task_current(L);
     const char *password = luaL_checklstring(L, 1, &n);
     const char *hash = is_verify ? luaL_optlstring(L, 2, "", &hash_len) : "";
-    bool is_busy = owner->running >= owner->running_max, is_full = owner->waiting >= (owner->waiting_max ? owner->waiting_max : SH_PASSWORD_WAITING_MAX);
+    bool is_busy = owner->running >= owner->running_max,
+         is_full = owner->waiting >= (owner->waiting_max ? owner->waiting_max : SH_PASSWORD_WAITING_MAX);
     if (n > SH_PASSWORD_BYTES_MAX || hash_len >= SH_PASSWORD_HASH_MAX) {
         lua_pushnil(L);
         lua_pushliteral(L, "too long");
@@ -113,8 +120,10 @@ static int start(lua_State *L, bool is_verify) {
     j->password_len = n;
     memcpy(j->password, password, n);
     memcpy(j->hash, hash, hash_len);
-    if (is_busy) job_wait(j);
-    else job_start(j);
+    if (is_busy)
+        job_wait(j);
+    else
+        job_start(j);
     return sh_task_park(L, forget, j);
 }
 

@@ -110,8 +110,9 @@ static void render_done(uv_work_t *work, int uv_status) {
             snprintf(j->err.message, sizeof j->err.message, "rendering was cancelled");
         }
         if (j->stats.missing_glyphs) {
-            sh_log_warn(sh_vm_log(sh_task_vm(task)), "a document has characters that its fonts lack", SH_LOG_STR("request_id", sh_task_request_id(task)),
-                        SH_LOG_I64("count", j->stats.missing_glyphs), SH_LOG_I64("first_code_point", j->stats.missing_first));
+            sh_log_warn(sh_vm_log(sh_task_vm(task)), "a document has characters that its fonts lack",
+                        SH_LOG_STR("request_id", sh_task_request_id(task)), SH_LOG_I64("count", j->stats.missing_glyphs),
+                        SH_LOG_I64("first_code_point", j->stats.missing_first));
         }
         if (lua_cpcall(M, deliver, j)) {
             lua_pop(M, 1);

@@ -10,10 +10,8 @@
  *     heading, text  text (required), size, bold, align, color; heading: keeps with what follows
  *     pairs          rows = { { label, value, strong = true }, ... }, size, width, label_width, label_color
  *     totals         the same, and background, color of strong rows
- *     table          columns = { { title, width | weight, align }, ... }, rows = { { cell, ... }, ... }, size, head_background, head_color, stripe, line
- *     columns        columns = { { width | weight, blocks }, ... }, gap, padding, background, bleed
- *     rule           color, thickness
- *     spacer         height
+ *     table          columns = { { title, width | weight, align }, ... }, rows = { { cell, ... }, ... }, size, head_background, head_color, stripe,
+ * line columns        columns = { { width | weight, blocks }, ... }, gap, padding, background, bleed rule           color, thickness spacer height
  *     page_break
  *
  * A text is a string, an integer or a decimal. Sizes are points. A colour is "#rrggbb", "none" or a name: primary and secondary are the

@@ -112,11 +112,15 @@ int sh_lua_pdf_color_parse(const char *text, sh_pdf_color_t *out) {
     if (!text || text[0] != '#' || strlen(text) != 7) return SH_EINVAL;
     for (int i = 0; i < 6; i++) {
         char c = text[i + 1];
-        if (c >= '0' && c <= '9') digits[i] = (uint8_t)(c - '0');
-        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') digits[i] = (uint8_t)((c | 0x20) - 'a' + 10);
-        else return SH_EINVAL;
+        if (c >= '0' && c <= '9')
+            digits[i] = (uint8_t)(c - '0');
+        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+            digits[i] = (uint8_t)((c | 0x20) - 'a' + 10);
+        else
+            return SH_EINVAL;
     }
-    *out = (sh_pdf_color_t){(uint8_t)(digits[0] << 4 | digits[1]), (uint8_t)(digits[2] << 4 | digits[3]), (uint8_t)(digits[4] << 4 | digits[5]), true};
+    *out =
+        (sh_pdf_color_t){(uint8_t)(digits[0] << 4 | digits[1]), (uint8_t)(digits[2] << 4 | digits[3]), (uint8_t)(digits[4] << 4 | digits[5]), true};
     return SH_OK;
 }
 
@@ -136,10 +140,17 @@ static int find_color(const sh_lua_pdf_brand_t *brand, const char *name, sh_pdf_
         const char *name;
         sh_pdf_color_t color;
     } named[] = {
-        {"primary", brand->primary}, {"secondary", brand->secondary}, {"on_primary", readable_on(brand->primary)},
-        {"on_secondary", readable_on(brand->secondary)}, {"text", {0x22, 0x22, 0x22, true}}, {"muted", {0x6b, 0x6b, 0x6b, true}},
-        {"line", {0xd9, 0xd7, 0xd3, true}}, {"light", {0xf6, 0xf5, 0xf2, true}}, {"white", {0xff, 0xff, 0xff, true}},
-        {"black", {0, 0, 0, true}}, {"none", {0}},
+        {"primary", brand->primary},
+        {"secondary", brand->secondary},
+        {"on_primary", readable_on(brand->primary)},
+        {"on_secondary", readable_on(brand->secondary)},
+        {"text", {0x22, 0x22, 0x22, true}},
+        {"muted", {0x6b, 0x6b, 0x6b, true}},
+        {"line", {0xd9, 0xd7, 0xd3, true}},
+        {"light", {0xf6, 0xf5, 0xf2, true}},
+        {"white", {0xff, 0xff, 0xff, true}},
+        {"black", {0, 0, 0, true}},
+        {"none", {0}},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(named); i++) {
         if (strcmp(named[i].name, name) != 0) continue;
@@ -225,9 +236,11 @@ static int list_length(reader_t *r, const char *allowed, size_t max, size_t *out
     int top = lua_gettop(L);
     if (n > max) return refuse(r, SH_ELIMIT, "more than %zu entries", max);
     for (lua_pushnil(L); lua_next(L, top); lua_settop(L, top + 1)) {
-        if (lua_type(L, -2) == LUA_TNUMBER) found++;
+        if (lua_type(L, -2) == LUA_TNUMBER)
+            found++;
         else if (!allowed || lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), allowed) != 0)
-            return refuse(r, SH_EINVAL, "a list was expected, but it has a key \"%.40s\"", lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?");
+            return refuse(r, SH_EINVAL, "a list was expected, but it has a key \"%.40s\"",
+                          lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?");
     }
     if (found != n) return refuse(r, SH_EINVAL, "the list has a hole");
     *out = n;
@@ -353,9 +366,10 @@ static int read_stacks(reader_t *r, void *into) {
 }
 
 #define AT(member) offsetof(sh_pdf_block_t, member)
-#define COMMON                                                                                     \
-    {"kind", FIELD_KNOWN, 0, true, NULL}, {"space_before", FIELD_POINTS, AT(space_before), false, NULL}, \
-        {"space_after", FIELD_POINTS, AT(space_after), false, NULL}
+#define COMMON                                                                                                                                       \
+    {"kind", FIELD_KNOWN, 0, true, NULL}, {"space_before", FIELD_POINTS, AT(space_before), false, NULL}, {                                           \
+        "space_after", FIELD_POINTS, AT(space_after), false, NULL                                                                                    \
+    }
 
 static const field_t text_fields[] = {
     COMMON,

@@ -15,12 +15,12 @@
 enum { TABLE_COLUMNS_MAX = 64 };
 
 typedef struct handle {
-    const char *key;    /* &rows_key or &row_key: which of the two it is */
+    const char *key; /* &rows_key or &row_key: which of the two it is */
     sh_task_resource_t resource;
     sh_task_t *task;
     sh_pg_rows_t *rows; /* NULL once the task ended */
     uint32_t row;
-    bool has_extra;     /* a row with members of its own, in its environment table */
+    bool has_extra; /* a row with members of its own, in its environment table */
 } handle_t;
 
 static const char rows_key, row_key; /* registry: the metatables */
@@ -60,8 +60,10 @@ static void push_handle(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows, uint3
 void sh_lua_rows_push(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows) { push_handle(L, task, rows, 0, &rows_key); }
 
 void sh_lua_rows_push_row(lua_State *L, sh_task_t *task, sh_pg_rows_t *rows, uint32_t row) {
-    if (row < rows->row_count) push_handle(L, task, rows, row, &row_key);
-    else lua_pushnil(L);
+    if (row < rows->row_count)
+        push_handle(L, task, rows, row, &row_key);
+    else
+        lua_pushnil(L);
 }
 
 /* ---- values */
@@ -75,9 +77,12 @@ static void push_array(lua_State *L, const sh_pg_rows_t *rows, sh_str_t text, sh
     lua_newtable(L);
     for (sh_pg_array_open(&array, text); sh_pg_array_next(&array, &scratch, &item);) {
         int64_t integer;
-        if (item.is_null) sh_lua_json_push_null(L);
-        else if (kind == SH_PG_INT_ARRAY && sh_pg_exact_integer(item.text, &integer)) lua_pushnumber(L, (lua_Number)integer);
-        else lua_pushlstring(L, item.text.ptr, item.text.len);
+        if (item.is_null)
+            sh_lua_json_push_null(L);
+        else if (kind == SH_PG_INT_ARRAY && sh_pg_exact_integer(item.text, &integer))
+            lua_pushnumber(L, (lua_Number)integer);
+        else
+            lua_pushlstring(L, item.text.ptr, item.text.len);
         lua_rawseti(L, -2, ++n);
     }
     sh_buf_dispose(&scratch);
@@ -90,7 +95,8 @@ static void push_present(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, u
     sh_str_t s = sh_pg_rows_text(rows, row, column);
     switch (rows->columns[column].kind) {
     case SH_PG_BOOL: lua_pushboolean(L, s.ptr[0] == 't'); return;
-    case SH_PG_INT: case SH_PG_BIGINT:
+    case SH_PG_INT:
+    case SH_PG_BIGINT:
         if (sh_pg_exact_integer(s, &integer)) {
             lua_pushnumber(L, (lua_Number)integer);
             return;
@@ -116,15 +122,19 @@ static void push_present(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, u
     case SH_PG_JSON:
         if (sh_lua_json_push_text(L, s) == SH_OK) return;
         break;
-    case SH_PG_TEXT_ARRAY: case SH_PG_INT_ARRAY: case SH_PG_UUID_ARRAY: push_array(L, rows, s, rows->columns[column].kind); return;
+    case SH_PG_TEXT_ARRAY:
+    case SH_PG_INT_ARRAY:
+    case SH_PG_UUID_ARRAY: push_array(L, rows, s, rows->columns[column].kind); return;
     default: break;
     }
     lua_pushlstring(L, s.ptr, s.len);
 }
 
 void sh_lua_rows_push_value(lua_State *L, const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {
-    if (sh_pg_rows_is_null(rows, row, column)) lua_pushnil(L);
-    else push_present(L, rows, row, column);
+    if (sh_pg_rows_is_null(rows, row, column))
+        lua_pushnil(L);
+    else
+        push_present(L, rows, row, column);
 }
 
 /* ---- metamethods */
@@ -179,8 +189,10 @@ static int row_newindex(lua_State *L) {
     }
     lua_getfenv(L, 1);
     lua_pushvalue(L, 2);
-    if (lua_isnil(L, 3)) sh_lua_json_push_null(L);
-    else lua_pushvalue(L, 3);
+    if (lua_isnil(L, 3))
+        sh_lua_json_push_null(L);
+    else
+        lua_pushvalue(L, 3);
     lua_rawset(L, -3);
     return 0;
 }
@@ -191,8 +203,10 @@ static int rows_len(lua_State *L) {
 }
 
 static int push_row_of(lua_State *L, handle_t *h, lua_Number i) {
-    if (i < 1 || i > h->rows->row_count) lua_pushnil(L);
-    else sh_lua_rows_push_row(L, sh_task_current(L), h->rows, (uint32_t)i - 1);
+    if (i < 1 || i > h->rows->row_count)
+        lua_pushnil(L);
+    else
+        sh_lua_rows_push_row(L, sh_task_current(L), h->rows, (uint32_t)i - 1);
     return 1;
 }
 
@@ -266,11 +280,16 @@ static int rows_index(lua_State *L) {
     handle_t *h = check(L, 1, &rows_key, "row set");
     if (lua_type(L, 2) == LUA_TNUMBER) return push_row_of(L, h, lua_tonumber(L, 2));
     const char *name = lua_tostring(L, 2);
-    if (name && strcmp(name, "each") == 0) lua_pushcfunction(L, rows_each);
-    else if (name && strcmp(name, "one") == 0) lua_pushcfunction(L, rows_one);
-    else if (name && strcmp(name, "tables") == 0) lua_pushcfunction(L, rows_tables);
-    else if (name && strcmp(name, "affected") == 0) lua_pushinteger(L, (lua_Integer)h->rows->affected);
-    else return luaL_error(L, "a row set has numbers, each(), one(), tables() and affected, not \"%s\"", name ? name : luaL_typename(L, 2));
+    if (name && strcmp(name, "each") == 0)
+        lua_pushcfunction(L, rows_each);
+    else if (name && strcmp(name, "one") == 0)
+        lua_pushcfunction(L, rows_one);
+    else if (name && strcmp(name, "tables") == 0)
+        lua_pushcfunction(L, rows_tables);
+    else if (name && strcmp(name, "affected") == 0)
+        lua_pushinteger(L, (lua_Integer)h->rows->affected);
+    else
+        return luaL_error(L, "a row set has numbers, each(), one(), tables() and affected, not \"%s\"", name ? name : luaL_typename(L, 2));
     return 1;
 }
 
@@ -316,9 +335,12 @@ const char *sh_lua_rows_write(lua_State *L, int index, sh_buf_t *out, char *erro
     if (!h->rows) return "a row set was used after its request ended";
     if (h->task != sh_task_owner(L)) return "a row set was used by another request than its own";
     *rc = SH_OK;
-    if (key == &rows_key) sh_pg_rows_write_all(h->rows, out);
-    else if (h->has_extra) *rc = write_extra(L, index, h, out, error, error_size, depth);
-    else sh_pg_rows_write_row(h->rows, h->row, false, out);
+    if (key == &rows_key)
+        sh_pg_rows_write_all(h->rows, out);
+    else if (h->has_extra)
+        *rc = write_extra(L, index, h, out, error, error_size, depth);
+    else
+        sh_pg_rows_write_row(h->rows, h->row, false, out);
     return NULL;
 }
 

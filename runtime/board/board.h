@@ -1,7 +1,8 @@
 /* The board: one shared mapping made before the fork, where workers write what all may know.
  *
  * Metrics (board/metrics.h), a slot per worker that tells what it runs right now, outcomes per rules generation for the guard
- * after a reload, routes in quarantine, and the master's state as JSON. Everything is written without locks; a reader may see a slot half written and then reads again. */
+ * after a reload, routes in quarantine, and the master's state as JSON. Everything is written without locks; a reader may see a slot half written and
+ * then reads again. */
 #ifndef SH_BOARD_H
 #define SH_BOARD_H
 
@@ -15,12 +16,12 @@ enum { SH_WORKERS_MAX = 64, SH_SLOT_NAME_MAX = 96, SH_OUTCOMES = 16, SH_QUARANTI
 /* What a worker runs. `busy_since_ns` (monotonic) is 0 while no Lua runs. */
 typedef struct sh_slot {
     _Atomic pid_t pid;
-    _Atomic uint32_t generation;      /* serial of its current rules */
-    _Atomic uint32_t generations;     /* alive: current and draining */
-    _Atomic uint32_t tasks;           /* of draining generations */
+    _Atomic uint32_t generation;  /* serial of its current rules */
+    _Atomic uint32_t generations; /* alive: current and draining */
+    _Atomic uint32_t tasks;       /* of draining generations */
     _Atomic uint64_t busy_since_ns;
     char service[32], name[SH_SLOT_NAME_MAX], request_id[64]; /* valid while busy */
-    uint32_t kind;                    /* sh_task_kind_t */
+    uint32_t kind;                                            /* sh_task_kind_t */
 } sh_slot_t;
 
 /* Requests and failures (5xx, budget kills) of a generation, by its serial. */

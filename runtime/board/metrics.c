@@ -26,9 +26,8 @@ static const struct {
     uint64_t ns;
     const char *text;
 } bounds[SH_HISTOGRAM_BUCKETS] = {
-    {500000, "0.0005"}, {1000000, "0.001"}, {2500000, "0.0025"}, {5000000, "0.005"}, {10000000, "0.01"},
-    {25000000, "0.025"}, {50000000, "0.05"}, {100000000, "0.1"}, {250000000, "0.25"}, {500000000, "0.5"},
-    {1000000000, "1"}, {2500000000u, "2.5"}, {5000000000u, "5"}, {10000000000u, "10"},
+    {500000, "0.0005"}, {1000000, "0.001"},  {2500000, "0.0025"}, {5000000, "0.005"}, {10000000, "0.01"},   {25000000, "0.025"}, {50000000, "0.05"},
+    {100000000, "0.1"}, {250000000, "0.25"}, {500000000, "0.5"},  {1000000000, "1"},  {2500000000u, "2.5"}, {5000000000u, "5"},  {10000000000u, "10"},
 };
 
 size_t sh_metrics_size(void) { return sizeof(sh_metrics_t); }
@@ -41,9 +40,7 @@ sh_metrics_t *sh_metrics_init(void *memory) {
     return m;
 }
 
-static uint64_t hash_of(const char *name, const char *labels) {
-    return sh_str_hash(sh_str_of(name)) * 31 + sh_str_hash(sh_str_of(labels));
-}
+static uint64_t hash_of(const char *name, const char *labels) { return sh_str_hash(sh_str_of(name)) * 31 + sh_str_hash(sh_str_of(labels)); }
 
 sh_series_t *sh_metrics_series(sh_metrics_t *m, sh_series_kind_t kind, const char *name, const char *labels, const char *help) {
     uint64_t hash = hash_of(name, labels);
@@ -125,6 +122,6 @@ void sh_metrics_write(const sh_metrics_t *m, sh_buf_t *out) {
         }
     }
     if (sh_series_value(&m->overflow))
-        sh_buf_printf(out, "# HELP %s %s\n# TYPE %s counter\n%s %lld\n", m->overflow.name, m->overflow.help, m->overflow.name,
-                      m->overflow.name, (long long)sh_series_value(&m->overflow));
+        sh_buf_printf(out, "# HELP %s %s\n# TYPE %s counter\n%s %lld\n", m->overflow.name, m->overflow.help, m->overflow.name, m->overflow.name,
+                      (long long)sh_series_value(&m->overflow));
 }

@@ -26,7 +26,7 @@ void sh_series_set(sh_series_t *series, int64_t value);    /* gauge */
 void sh_series_change(sh_series_t *series, int64_t delta); /* gauge */
 /* Histogram of seconds; buckets 0.5 ms .. 10 s. */
 void sh_series_observe_ns(sh_series_t *series, uint64_t ns);
-int64_t sh_series_value(const sh_series_t *series);        /* counter, gauge; count of a histogram */
+int64_t sh_series_value(const sh_series_t *series); /* counter, gauge; count of a histogram */
 
 /* Prometheus text format 0.0.4, series of a name together, HELP and TYPE once. */
 void sh_metrics_write(const sh_metrics_t *metrics, sh_buf_t *out);

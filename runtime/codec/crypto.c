@@ -41,16 +41,16 @@ void sh_crypto_sha256(const void *bytes, size_t len, uint8_t out[SH_SHA256_LEN])
 
 bool sh_crypto_equal(const void *a, const void *b, size_t len) { return CRYPTO_memcmp(a, b, len) == 0; }
 
-bool sh_crypto_equal_str(sh_str_t a, sh_str_t b) {
-    return a.len == b.len && (a.len == 0 || sh_crypto_equal(a.ptr, b.ptr, a.len));
-}
+bool sh_crypto_equal_str(sh_str_t a, sh_str_t b) { return a.len == b.len && (a.len == 0 || sh_crypto_equal(a.ptr, b.ptr, a.len)); }
 
 /* ---- HMAC */
 
 sh_hmac_t *sh_hmac_create(const void *key, size_t len) {
     uint8_t block[HMAC_BLOCK] = {0};
-    if (len > HMAC_BLOCK) sh_crypto_sha256(key, len, block);
-    else if (len > 0) memcpy(block, key, len);
+    if (len > HMAC_BLOCK)
+        sh_crypto_sha256(key, len, block);
+    else if (len > 0)
+        memcpy(block, key, len);
 
     sh_hmac_t *hmac = sh_alloc(sizeof *hmac);
     for (size_t i = 0; i < HMAC_BLOCK; i++) block[i] ^= 0x36;
@@ -107,12 +107,9 @@ void sh_base64url_encode(sh_buf_t *out, const void *bytes, size_t len) {
 
 /* Value + 1 of the characters 0x20 to 0x7f; 0 for what is no digit. What is decoded is no secret, so a table may be used. */
 static const uint8_t base64url_values[96] = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 63, 0, 0,
-    53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 0, 0, 0, 0, 0, 0,
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-    16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 0, 0, 0, 0, 64,
-    0, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41,
-    42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 0, 0, 0, 0, 0,
+    0, 0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  63, 0,  0,  53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 0,  0, 0, 0, 0, 0,
+    0, 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 0, 0, 0, 0, 64,
+    0, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 0, 0, 0, 0, 0,
 };
 
 /* Negative for what is no digit. */
@@ -148,9 +145,7 @@ int sh_base64url_decode(sh_str_t text, uint8_t *out, size_t *out_len) {
 /* Sixteen bytes, or digits, at once. */
 typedef uint8_t sixteen_t __attribute__((vector_size(16)));
 
-static inline sixteen_t digits_of(sixteen_t nibbles) {
-    return nibbles + '0' + ((sixteen_t)(nibbles > 9) & ('a' - '0' - 10));
-}
+static inline sixteen_t digits_of(sixteen_t nibbles) { return nibbles + '0' + ((sixteen_t)(nibbles > 9) & ('a' - '0' - 10)); }
 
 static void hex_of_16(const uint8_t *in, char *out) {
     sixteen_t bytes;

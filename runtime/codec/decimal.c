@@ -9,8 +9,7 @@ typedef unsigned __int128 wide_t;
 
 /* 10^0 .. 10^SH_DECIMAL_SCALE_MAX fit int64. */
 static const int64_t powers[SH_DECIMAL_SCALE_MAX + 1] = {
-    1,         10,         100,         1000,         10000,         100000,         1000000,
-    10000000,  100000000,  1000000000,  10000000000,  100000000000,  1000000000000,
+    1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,
 };
 
 static const __int128 units_end = (__int128)1000000000000000 * 1000000000000000; /* 10^30 */
@@ -21,11 +20,16 @@ static bool fits(__int128 units) { return units < units_end && units > -units_en
 static wide_t magnitude(__int128 n) { return n < 0 ? (wide_t)0 - (wide_t)n : (wide_t)n; }
 
 int sh_rounding_of(sh_str_t name, sh_rounding_t *out) {
-    if (sh_str_eq(name, SH_STR("half_up"))) *out = SH_ROUND_HALF_UP;
-    else if (sh_str_eq(name, SH_STR("half_even"))) *out = SH_ROUND_HALF_EVEN;
-    else if (sh_str_eq(name, SH_STR("down"))) *out = SH_ROUND_DOWN;
-    else if (sh_str_eq(name, SH_STR("up"))) *out = SH_ROUND_UP;
-    else return SH_EINVAL;
+    if (sh_str_eq(name, SH_STR("half_up")))
+        *out = SH_ROUND_HALF_UP;
+    else if (sh_str_eq(name, SH_STR("half_even")))
+        *out = SH_ROUND_HALF_EVEN;
+    else if (sh_str_eq(name, SH_STR("down")))
+        *out = SH_ROUND_DOWN;
+    else if (sh_str_eq(name, SH_STR("up")))
+        *out = SH_ROUND_UP;
+    else
+        return SH_EINVAL;
     return SH_OK;
 }
 
@@ -102,8 +106,7 @@ static int align(sh_decimal_t *a, sh_decimal_t *b) {
     sh_decimal_t *coarse = a->scale < b->scale ? a : b;
     int scale = a->scale < b->scale ? b->scale : a->scale;
     if (coarse->scale == scale) return SH_OK;
-    if (__builtin_mul_overflow(coarse->units, (__int128)powers[scale - coarse->scale], &coarse->units) || !fits(coarse->units))
-        return SH_ELIMIT;
+    if (__builtin_mul_overflow(coarse->units, (__int128)powers[scale - coarse->scale], &coarse->units) || !fits(coarse->units)) return SH_ELIMIT;
     coarse->scale = scale;
     return SH_OK;
 }

@@ -17,10 +17,10 @@
 #include <sys/auxv.h>
 
 enum {
-    DEPTH_HARD_MAX = 512,    /* of the reader's recursion, whatever the caller's limit is */
+    DEPTH_HARD_MAX = 512, /* of the reader's recursion, whatever the caller's limit is */
     NUMBER_BYTES_MAX = 128,
     STACK_FIRST = 48,
-    LINEAR_KEYS_MAX = 16,    /* larger objects find duplicate keys with a hash table */
+    LINEAR_KEYS_MAX = 16, /* larger objects find duplicate keys with a hash table */
 };
 
 typedef struct key_slot {
@@ -156,9 +156,12 @@ static bool read_hex4(reader_t *r, uint32_t *out) {
     if (r->end - r->p < 4) return fail(r, "incomplete \\u escape");
     for (int i = 0; i < 4; i++) {
         unsigned char c = (unsigned char)*r->p, low = c | 0x20;
-        if (c >= '0' && c <= '9') n = n << 4 | (uint32_t)(c - '0');
-        else if (low >= 'a' && low <= 'f') n = n << 4 | (uint32_t)(low - 'a' + 10);
-        else return fail(r, "\\u needs four hexadecimal digits");
+        if (c >= '0' && c <= '9')
+            n = n << 4 | (uint32_t)(c - '0');
+        else if (low >= 'a' && low <= 'f')
+            n = n << 4 | (uint32_t)(low - 'a' + 10);
+        else
+            return fail(r, "\\u needs four hexadecimal digits");
         r->p++;
     }
     *out = n;
@@ -184,8 +187,7 @@ static bool read_unicode_escape(reader_t *r, char **out) {
 }
 
 static bool read_escape(reader_t *r, char **out) {
-    static const char plain[256] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n',
-                                    ['r'] = '\r', ['t'] = '\t'};
+    static const char plain[256] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
     if (r->end - r->p < 2) return fail(r, "string without end");
     unsigned char c = (unsigned char)r->p[1];
     if (c == 'u') {
@@ -276,12 +278,12 @@ static bool read_number(reader_t *r, sh_json_value_t *out) {
 /* ---- duplicate keys */
 
 #define ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
-#define SIP_ROUND                                                                  \
-    do {                                                                           \
-        v0 += v1, v1 = ROTATE(v1, 13), v1 ^= v0, v0 = ROTATE(v0, 32);              \
-        v2 += v3, v3 = ROTATE(v3, 16), v3 ^= v2;                                   \
-        v0 += v3, v3 = ROTATE(v3, 21), v3 ^= v0;                                   \
-        v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);              \
+#define SIP_ROUND                                                                                                                                    \
+    do {                                                                                                                                             \
+        v0 += v1, v1 = ROTATE(v1, 13), v1 ^= v0, v0 = ROTATE(v0, 32);                                                                                \
+        v2 += v3, v3 = ROTATE(v3, 16), v3 ^= v2;                                                                                                     \
+        v0 += v3, v3 = ROTATE(v3, 21), v3 ^= v0;                                                                                                     \
+        v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);                                                                                \
     } while (0)
 
 /* SipHash-1-3 under the 16 random bytes that the kernel gave this process (getauxval(3), AT_RANDOM): who sends keys cannot pick
@@ -462,26 +464,33 @@ static bool read_value(reader_t *r, sh_json_value_t *out) {
         out->kind = SH_JSON_STRING;
         out->i64 = 0;
         return read_string(r, &out->text);
-    case '{': case '[':
-        return read_nested(r, out);
-    case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
-        return read_number(r, out);
+    case '{':
+    case '[': return read_nested(r, out);
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9': return read_number(r, out);
     case 't': return read_word(r, "true", 4, SH_JSON_TRUE, out);
     case 'f': return read_word(r, "false", 5, SH_JSON_FALSE, out);
     case 'n': return read_word(r, "null", 4, SH_JSON_NULL, out);
     case '\xef':
         if (r->p == r->start) return fail(r, "byte order mark is not allowed");
         /* fall through */
-    default:
-        return fail(r, "value expected");
+    default: return fail(r, "value expected");
     }
 }
 
 int sh_json_read(sh_arena_t *arena, sh_str_t text, sh_json_limits_t limits, sh_json_value_t **out, sh_json_error_t *error) {
     sh_json_member_t first[STACK_FIRST];
     const char *start = text.ptr ? text.ptr : "";
-    reader_t r = {.p = start, .start = start, .end = start + text.len, .arena = arena, .limits = limits,
-                  .stack = first, .cap = STACK_FIRST};
+    reader_t r = {.p = start, .start = start, .end = start + text.len, .arena = arena, .limits = limits, .stack = first, .cap = STACK_FIRST};
     sh_json_value_t value;
     if (r.limits.depth_max > DEPTH_HARD_MAX) r.limits.depth_max = DEPTH_HARD_MAX;
     if (read_value(&r, &value)) {
@@ -519,8 +528,10 @@ void sh_json_write(sh_buf_t *out, const sh_json_value_t *v) {
     case SH_JSON_TRUE: sh_buf_put_lit(out, "true"); break;
     case SH_JSON_INTEGER: sh_buf_put_i64(out, v->i64); break;
     case SH_JSON_NUMBER:
-        if (v->text.len) sh_buf_put_str(out, v->text);
-        else write_f64(out, v->f64);
+        if (v->text.len)
+            sh_buf_put_str(out, v->text);
+        else
+            write_f64(out, v->f64);
         break;
     case SH_JSON_STRING: sh_buf_put_json(out, v->text); break;
     case SH_JSON_ARRAY:

@@ -10,10 +10,14 @@
 #include "base/buf.h"
 
 typedef enum sh_json_kind {
-    SH_JSON_NULL, SH_JSON_FALSE, SH_JSON_TRUE,
+    SH_JSON_NULL,
+    SH_JSON_FALSE,
+    SH_JSON_TRUE,
     SH_JSON_INTEGER, /* no fraction, no exponent, fits int64: i64 (text is kept too) */
     SH_JSON_NUMBER,  /* any other number: text as written, f64 */
-    SH_JSON_STRING, SH_JSON_ARRAY, SH_JSON_OBJECT,
+    SH_JSON_STRING,
+    SH_JSON_ARRAY,
+    SH_JSON_OBJECT,
 } sh_json_kind_t;
 
 typedef struct sh_json_value sh_json_value_t;
@@ -21,8 +25,8 @@ typedef struct sh_json_member sh_json_member_t;
 
 struct sh_json_value {
     sh_json_kind_t kind;
-    uint32_t count;     /* items or members */
-    sh_str_t text;      /* string (decoded), or a number as written */
+    uint32_t count; /* items or members */
+    sh_str_t text;  /* string (decoded), or a number as written */
     union {
         int64_t i64;
         double f64;
@@ -44,14 +48,13 @@ typedef struct sh_json_limits {
 #define SH_JSON_LIMITS_DEFAULT ((sh_json_limits_t){.depth_max = 32, .values_max = 100000})
 
 typedef struct sh_json_error {
-    size_t offset;       /* byte in the text */
-    const char *reason;  /* English, static: "duplicate key", "nested too deeply" ... */
+    size_t offset;      /* byte in the text */
+    const char *reason; /* English, static: "duplicate key", "nested too deeply" ... */
 } sh_json_error_t;
 
 /* Reads one value that fills `text` (white space around it allowed). The value lives in `arena`; strings without escapes point
  * into `text`, which must live as long. SH_EINVAL, or SH_ELIMIT past a limit, with `error` filled (never NULL). */
-int sh_json_read(sh_arena_t *arena, sh_str_t text, sh_json_limits_t limits, sh_json_value_t **out,
-                 sh_json_error_t *error) SH_MUSTCHECK;
+int sh_json_read(sh_arena_t *arena, sh_str_t text, sh_json_limits_t limits, sh_json_value_t **out, sh_json_error_t *error) SH_MUSTCHECK;
 
 /* A member of an object by key, or NULL (also when `object` is no object). */
 const sh_json_value_t *sh_json_get(const sh_json_value_t *object, const char *key);

@@ -37,8 +37,7 @@ void sh_jwt_keys_destroy(sh_jwt_keys_t *keys) {
 
 int sh_jwt_sign_hs256(const sh_jwt_keys_t *keys, sh_str_t claims_json, sh_buf_t *out) {
     size_t header_len = sizeof our_header - 1, start = out->len;
-    if (claims_json.len > SH_JWT_BYTES_MAX ||
-        header_len + 1 + sh_base64url_len(claims_json.len) + 1 + SIGNATURE_TEXT_LEN > SH_JWT_BYTES_MAX)
+    if (claims_json.len > SH_JWT_BYTES_MAX || header_len + 1 + sh_base64url_len(claims_json.len) + 1 + SIGNATURE_TEXT_LEN > SH_JWT_BYTES_MAX)
         return SH_ELIMIT;
     uint8_t mac[SH_SHA256_LEN];
     sh_buf_put(out, our_header, header_len);
@@ -136,8 +135,7 @@ static bool read_claims(const sh_json_value_t *json, sh_jwt_claims_t *claims, in
            read_roles(sh_json_get(json, "roles"), claims);
 }
 
-int sh_jwt_verify(const sh_jwt_keys_t *keys, sh_str_t token, int64_t now_s, int64_t leeway_s, sh_arena_t *arena,
-                  sh_jwt_claims_t *out) {
+int sh_jwt_verify(const sh_jwt_keys_t *keys, sh_str_t token, int64_t now_s, int64_t leeway_s, sh_arena_t *arena, sh_jwt_claims_t *out) {
     parts_t parts;
     if (!split(token, &parts) || !has_our_signature(keys, &parts)) return SH_EDENIED;
     if (!is_header_fine(parts.header, arena)) return SH_EDENIED;

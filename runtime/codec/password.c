@@ -13,8 +13,7 @@ enum { SALT_LEN = 16, HASH_LEN = 32 };
 
 static bool are_sane(const sh_password_params_t *p) {
     return p->parallelism >= 1 && p->parallelism <= SH_PASSWORD_PARALLELISM_MAX && p->iterations >= 1 &&
-           p->iterations <= SH_PASSWORD_ITERATIONS_MAX && p->memory_kib >= 8 * p->parallelism &&
-           p->memory_kib <= SH_PASSWORD_MEMORY_KIB_MAX;
+           p->iterations <= SH_PASSWORD_ITERATIONS_MAX && p->memory_kib >= 8 * p->parallelism && p->memory_kib <= SH_PASSWORD_MEMORY_KIB_MAX;
 }
 
 static int status_of(int argon) {
@@ -30,8 +29,8 @@ int sh_password_hash(const sh_password_params_t *params, sh_str_t password, char
     uint8_t salt[SALT_LEN];
     char text[SH_PASSWORD_HASH_MAX];
     sh_crypto_random(salt, sizeof salt);
-    int rc = status_of(argon2id_hash_encoded(params->iterations, params->memory_kib, params->parallelism, password.ptr,
-                                             password.len, salt, sizeof salt, HASH_LEN, text, sizeof text));
+    int rc = status_of(argon2id_hash_encoded(params->iterations, params->memory_kib, params->parallelism, password.ptr, password.len, salt,
+                                             sizeof salt, HASH_LEN, text, sizeof text));
     if (rc == SH_OK) memcpy(out, text, strlen(text) + 1);
     return rc;
 }
@@ -41,8 +40,8 @@ static int verify_nobody(const sh_password_params_t *params, sh_str_t password) 
     static const uint8_t salt[SALT_LEN] = "nobody has this";
     uint8_t hash[HASH_LEN];
     if (!are_sane(params)) return SH_EINVAL;
-    int rc = status_of(argon2id_hash_raw(params->iterations, params->memory_kib, params->parallelism, password.ptr,
-                                         password.len, salt, sizeof salt, hash, sizeof hash));
+    int rc = status_of(argon2id_hash_raw(params->iterations, params->memory_kib, params->parallelism, password.ptr, password.len, salt, sizeof salt,
+                                         hash, sizeof hash));
     OPENSSL_cleanse(hash, sizeof hash);
     return rc == SH_OK ? SH_EDENIED : rc;
 }
@@ -58,8 +57,8 @@ int sh_password_verify(const sh_password_params_t *params, sh_str_t password, sh
     text[hash.len] = 0;
     sh_password_params_t asked;
     int end = 0;
-    if (sscanf(text, "$argon2id$v=19$m=%9u,t=%9u,p=%9u$%n", &asked.memory_kib, &asked.iterations, &asked.parallelism, &end) != 3 ||
-        end == 0 || !are_sane(&asked))
+    if (sscanf(text, "$argon2id$v=19$m=%9u,t=%9u,p=%9u$%n", &asked.memory_kib, &asked.iterations, &asked.parallelism, &end) != 3 || end == 0 ||
+        !are_sane(&asked))
         return SH_EINVAL;
     return status_of(argon2id_verify(text, password.ptr, password.len));
 }

@@ -15,8 +15,8 @@ typedef struct sh_password_params {
 #define SH_PASSWORD_PARAMS_DEFAULT ((sh_password_params_t){.memory_kib = 19456, .iterations = 2, .parallelism = 1})
 
 enum {
-    SH_PASSWORD_BYTES_MAX = 1024,      /* of a password */
-    SH_PASSWORD_HASH_MAX = 192,        /* of a hash in text form, with its NUL */
+    SH_PASSWORD_BYTES_MAX = 1024, /* of a password */
+    SH_PASSWORD_HASH_MAX = 192,   /* of a hash in text form, with its NUL */
     SH_PASSWORD_MEMORY_KIB_MAX = 262144,
     SH_PASSWORD_ITERATIONS_MAX = 64,
     SH_PASSWORD_PARALLELISM_MAX = 16,

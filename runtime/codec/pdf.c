@@ -38,8 +38,8 @@ static int set_metadata(sh_pdf_paper_t *paper, sh_arena_t *arena) {
     time_t seconds = (time_t)(doc->created_us / 1000000);
     struct tm t;
     if (!gmtime_r(&seconds, &t) || t.tm_year < 0 || t.tm_year > 8099) return sh_pdf_fail(paper->err, SH_EINVAL, "created_at is out of range");
-    HPDF_Date date = {.year = t.tm_year + 1900, .month = t.tm_mon + 1, .day = t.tm_mday, .hour = t.tm_hour, .minutes = t.tm_min,
-                      .seconds = t.tm_sec, .ind = 'Z'};
+    HPDF_Date date = {
+        .year = t.tm_year + 1900, .month = t.tm_mon + 1, .day = t.tm_mday, .hour = t.tm_hour, .minutes = t.tm_min, .seconds = t.tm_sec, .ind = 'Z'};
     HPDF_SetInfoDateAttr(paper->haru, HPDF_INFO_CREATION_DATE, date);
     HPDF_SetInfoDateAttr(paper->haru, HPDF_INFO_MOD_DATE, date);
     int rc = sh_pdf_paper_check(paper);

@@ -14,12 +14,12 @@
 
 enum {
     SH_PDF_PAGES_MAX = 200,
-    SH_PDF_ROWS_MAX = 20000,       /* table rows of a document */
-    SH_PDF_COLUMNS_MAX = 16,       /* of a table */
-    SH_PDF_NESTING_MAX = 4,        /* columns within columns */
+    SH_PDF_ROWS_MAX = 20000, /* table rows of a document */
+    SH_PDF_COLUMNS_MAX = 16, /* of a table */
+    SH_PDF_NESTING_MAX = 4,  /* columns within columns */
     SH_PDF_CPU_MS_MAX = 5000,
-    SH_PDF_BYTES_MAX = 16 << 20,   /* of the result */
-    SH_PDF_MEMORY_MAX = 96 << 20,  /* what libharu holds while it works */
+    SH_PDF_BYTES_MAX = 16 << 20,  /* of the result */
+    SH_PDF_MEMORY_MAX = 96 << 20, /* what libharu holds while it works */
 };
 
 typedef struct sh_pdf_color {
@@ -30,7 +30,7 @@ typedef struct sh_pdf_color {
 typedef enum sh_pdf_align { SH_PDF_LEFT, SH_PDF_CENTER, SH_PDF_RIGHT } sh_pdf_align_t;
 
 typedef struct sh_pdf_style {
-    float size;    /* 0: the document's */
+    float size; /* 0: the document's */
     bool bold;
     sh_pdf_align_t align;
     sh_pdf_color_t color; /* unset: the document's */
@@ -44,8 +44,8 @@ typedef struct sh_pdf_pair {
 
 typedef struct sh_pdf_column {
     sh_str_t title;
-    float width;   /* 0: a share of what the fixed ones leave, by weight */
-    float weight;  /* 0: 1 */
+    float width;  /* 0: a share of what the fixed ones leave, by weight */
+    float weight; /* 0: 1 */
     sh_pdf_align_t align;
 } sh_pdf_column_t;
 
@@ -59,11 +59,11 @@ typedef struct sh_pdf_stack {
 } sh_pdf_stack_t;
 
 typedef enum sh_pdf_block_kind {
-    SH_PDF_TEXT,     /* a paragraph or heading */
-    SH_PDF_PAIRS,    /* labels in one column, values in the next */
-    SH_PDF_TOTALS,   /* pairs at the right edge, values to the right, never torn apart */
+    SH_PDF_TEXT,   /* a paragraph or heading */
+    SH_PDF_PAIRS,  /* labels in one column, values in the next */
+    SH_PDF_TOTALS, /* pairs at the right edge, values to the right, never torn apart */
     SH_PDF_TABLE,
-    SH_PDF_COLUMNS,  /* stacks side by side, never torn apart; with a background it is a box, with `bleed` a band across the paper */
+    SH_PDF_COLUMNS, /* stacks side by side, never torn apart; with a background it is a box, with `bleed` a band across the paper */
     SH_PDF_RULE,
     SH_PDF_SPACER,
     SH_PDF_PAGE_BREAK,
@@ -81,7 +81,7 @@ struct sh_pdf_block {
         struct {
             const sh_pdf_pair_t *rows;
             size_t row_count;
-            float size, width, label_width; /* 0: the document's, the frame's, 40 % */
+            float size, width, label_width;                /* 0: the document's, the frame's, 40 % */
             sh_pdf_color_t label_color, background, color; /* background and color: of strong rows in totals */
         } pairs;
         struct {
@@ -110,18 +110,18 @@ struct sh_pdf_block {
 };
 
 typedef struct sh_pdf_doc {
-    float width, height;                    /* of the paper */
+    float width, height; /* of the paper */
     float margin_top, margin_right, margin_bottom, margin_left;
     sh_str_t title, author, subject, language; /* language: "es", "en" */
-    int64_t created_us;                     /* since 1970, UTC; whole seconds are kept */
-    float size;                             /* of text without a size of its own */
-    sh_pdf_color_t color, muted, line;      /* text, small text in header and footer, rules */
+    int64_t created_us;                        /* since 1970, UTC; whole seconds are kept */
+    float size;                                /* of text without a size of its own */
+    sh_pdf_color_t color, muted, line;         /* text, small text in header and footer, rules */
     const sh_pdf_block_t *blocks;
     size_t block_count;
-    sh_str_t running_left, running_right;   /* top margin from the second page on */
-    sh_str_t footer;                        /* left in the bottom margin */
-    sh_str_t page_label;                    /* right in it: "Page {page} of {pages}" */
-    sh_str_t watermark;                     /* across every page; empty: none */
+    sh_str_t running_left, running_right; /* top margin from the second page on */
+    sh_str_t footer;                      /* left in the bottom margin */
+    sh_str_t page_label;                  /* right in it: "Page {page} of {pages}" */
+    sh_str_t watermark;                   /* across every page; empty: none */
     sh_pdf_color_t watermark_color;
 } sh_pdf_doc_t;
 
@@ -142,9 +142,9 @@ typedef struct sh_pdf_error {
 
 typedef struct sh_pdf_stats {
     uint32_t pages;
-    uint32_t missing_glyphs;  /* characters shown as a box */
-    uint32_t missing_first;   /* code point of the first one */
-    size_t memory_peak;       /* of libharu */
+    uint32_t missing_glyphs; /* characters shown as a box */
+    uint32_t missing_first;  /* code point of the first one */
+    size_t memory_peak;      /* of libharu */
 } sh_pdf_stats_t;
 
 /* Reads DejaVuSans.ttf and DejaVuSans-Bold.ttf in `folder`. SH_EIO with a sentence in err. */
@@ -154,7 +154,6 @@ void sh_pdf_fonts_destroy(sh_pdf_fonts_t *fonts);
 /* Renders and appends the file to `out`, which is left as it was on failure: SH_EINVAL (a description that cannot be laid out), SH_ELIMIT
  * (named in err), SH_EIO (fonts), SH_EMEMORY. Blocks; may run on any thread, on several at once with different `out`.
  * `stats` may be NULL. */
-int sh_pdf_render(const sh_pdf_doc_t *doc, const sh_pdf_opts_t *opts, sh_buf_t *out, sh_pdf_stats_t *stats,
-                  sh_pdf_error_t *err) SH_MUSTCHECK;
+int sh_pdf_render(const sh_pdf_doc_t *doc, const sh_pdf_opts_t *opts, sh_buf_t *out, sh_pdf_stats_t *stats, sh_pdf_error_t *err) SH_MUSTCHECK;
 
 #endif

@@ -17,7 +17,7 @@ enum { PLANE = 0x10000, MISSING = 0xffff, BOX = 0x25a1, PATH_BYTES_MAX = 512 };
 
 struct sh_pdf_fonts {
     char paths[SH_PDF_FACES][PATH_BYTES_MAX];
-    uint32_t box[SH_PDF_FACES]; /* what stands for a missing character */
+    uint32_t box[SH_PDF_FACES];           /* what stands for a missing character */
     uint16_t widths[SH_PDF_FACES][PLANE]; /* thousandths of the size */
 };
 
@@ -48,13 +48,17 @@ int sh_pdf_fonts_create(const char *folder, sh_pdf_fonts_t **out, sh_pdf_error_t
     int rc = SH_OK;
     for (int i = 0; i < SH_PDF_FACES && rc == SH_OK; i++) {
         int n = snprintf(fonts->paths[i], PATH_BYTES_MAX, "%s/%s", folder, names[i]);
-        if (n < 0 || n >= PATH_BYTES_MAX) rc = sh_pdf_fail(err, SH_EINVAL, "the font folder's name is too long");
-        else rc = read_face(library, fonts->paths[i], fonts->widths[i], err);
+        if (n < 0 || n >= PATH_BYTES_MAX)
+            rc = sh_pdf_fail(err, SH_EINVAL, "the font folder's name is too long");
+        else
+            rc = read_face(library, fonts->paths[i], fonts->widths[i], err);
         fonts->box[i] = fonts->widths[i][BOX] != MISSING ? BOX : '?';
     }
     FT_Done_FreeType(library);
-    if (rc) sh_pdf_fonts_destroy(fonts);
-    else *out = fonts;
+    if (rc)
+        sh_pdf_fonts_destroy(fonts);
+    else
+        *out = fonts;
     return rc;
 }
 
@@ -72,10 +76,14 @@ static uint32_t next_char(const unsigned char **at, const unsigned char *end) {
         *at = p;
         return c;
     }
-    if (c >= 0xc2 && c <= 0xdf) c &= 0x1f, more = 1, least = 0x80;
-    else if ((c & 0xf0) == 0xe0) c &= 0x0f, more = 2, least = 0x800;
-    else if (c >= 0xf0 && c <= 0xf4) c &= 0x07, more = 3, least = 0x10000;
-    else more = 0, least = UINT32_MAX;
+    if (c >= 0xc2 && c <= 0xdf)
+        c &= 0x1f, more = 1, least = 0x80;
+    else if ((c & 0xf0) == 0xe0)
+        c &= 0x0f, more = 2, least = 0x800;
+    else if (c >= 0xf0 && c <= 0xf4)
+        c &= 0x07, more = 3, least = 0x10000;
+    else
+        more = 0, least = UINT32_MAX;
     const unsigned char *q = p;
     for (; more && q < end && (*q & 0xc0) == 0x80; more--) c = c << 6 | (*q++ & 0x3f);
     if (more || c < least || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) {
@@ -146,7 +154,7 @@ typedef struct breaker {
     const sh_pdf_fonts_t *fonts;
     const uint16_t *widths;
     sh_pdf_face_t face;
-    float per_unit; /* points of a thousandth */
+    float per_unit;     /* points of a thousandth */
     uint32_t width_max; /* thousandths */
     sh_arena_t *arena;
     sh_pdf_line_t *lines;
@@ -220,8 +228,14 @@ static sh_str_t clean(const sh_pdf_fonts_t *fonts, sh_pdf_face_t face, sh_str_t 
 sh_pdf_lines_t sh_pdf_fonts_wrap(const sh_pdf_fonts_t *fonts, sh_pdf_face_t face, sh_str_t text, float size, float width, sh_arena_t *arena,
                                  sh_pdf_stats_t *stats) {
     float units = width / size * 1000.0f + 0.5f;
-    breaker_t b = {.fonts = fonts, .widths = fonts->widths[face], .face = face, .per_unit = size / 1000.0f, .arena = arena,
-                   .width_max = units < 1 ? 1 : units > 1e8f ? 100000000u : (uint32_t)units};
+    breaker_t b = {.fonts = fonts,
+                   .widths = fonts->widths[face],
+                   .face = face,
+                   .per_unit = size / 1000.0f,
+                   .arena = arena,
+                   .width_max = units < 1      ? 1
+                                : units > 1e8f ? 100000000u
+                                               : (uint32_t)units};
     sh_str_t shown = clean(fonts, face, text, arena, stats);
     const char *at = shown.ptr, *end = shown.ptr + shown.len;
     for (;;) {

@@ -10,14 +10,14 @@
 #include <math.h>
 #include <stdio.h>
 
-#define LINE_HEIGHT 1.32f   /* of the size */
-#define BASELINE 1.025f     /* from a line's upper edge: capitals stand in its middle */
+#define LINE_HEIGHT 1.32f /* of the size */
+#define BASELINE 1.025f   /* from a line's upper edge: capitals stand in its middle */
 #define CELL_PAD_X 5.0f
 #define CELL_PAD_Y 3.4f
 #define EPSILON 0.01f
-#define SMALL 7.5f          /* head and foot of the page */
+#define SMALL 7.5f /* head and foot of the page */
 #define TOTALS_WIDTH 230.0f
-#define KEEP_LINES 3.0f     /* of what follows a heading */
+#define KEEP_LINES 3.0f /* of what follows a heading */
 
 typedef struct layout {
     sh_pdf_paper_t *paper;
@@ -72,7 +72,8 @@ static int share(layout_t *l, float total, float gap, size_t count, const float 
     }
     for (size_t i = 0; i < count; i++) {
         widths[i] = fixed[i] > 0 ? fixed[i] : left * or_default(weights[i], 1) / weight_sum;
-        if (!(widths[i] >= 4)) return sh_pdf_fail(l->paper->err, SH_EINVAL, "column %zu has no room: the widths add up to more than %.0f points", i + 1, (double)total);
+        if (!(widths[i] >= 4))
+            return sh_pdf_fail(l->paper->err, SH_EINVAL, "column %zu has no room: the widths add up to more than %.0f points", i + 1, (double)total);
     }
     if (left < -EPSILON) return sh_pdf_fail(l->paper->err, SH_EINVAL, "the column widths add up to more than %.0f points", (double)total);
     return SH_OK;
@@ -102,7 +103,8 @@ static int run_text(layout_t *l, const sh_pdf_block_t *block) {
 static int run_pairs(layout_t *l, const sh_pdf_block_t *block) {
     float size = or_default(block->as.pairs.size, l->doc->size), height = size * LINE_HEIGHT;
     float width = or_default(block->as.pairs.width, l->width), label_width = or_default(block->as.pairs.label_width, width * 0.4f);
-    if (width > l->width + EPSILON || label_width >= width - 4) return sh_pdf_fail(l->paper->err, SH_EINVAL, "pairs: label_width leaves no room for the values");
+    if (width > l->width + EPSILON || label_width >= width - 4)
+        return sh_pdf_fail(l->paper->err, SH_EINVAL, "pairs: label_width leaves no room for the values");
     for (size_t i = 0; i < block->as.pairs.row_count; i++) {
         const sh_pdf_pair_t *row = &block->as.pairs.rows[i];
         const sh_pdf_style_t label_style = {.color = block->as.pairs.label_color}, value_style = {.bold = row->strong};
@@ -171,8 +173,8 @@ static void draw_row(layout_t *l, const table_t *t, size_t first, size_t count, 
     float height = (float)count * t->line_height + 2 * CELL_PAD_Y, x = l->x;
     rect(l, background, l->x, l->y, l->width, height);
     for (size_t i = 0; i < t->block->as.table.column_count; i++) {
-        const sh_pdf_style_t style = {.bold = is_head, .align = t->block->as.table.columns[i].align,
-                                      .color = is_head ? t->block->as.table.head_color : (sh_pdf_color_t){0}};
+        const sh_pdf_style_t style = {
+            .bold = is_head, .align = t->block->as.table.columns[i].align, .color = is_head ? t->block->as.table.head_color : (sh_pdf_color_t){0}};
         for (size_t k = first; k < first + count && k < t->cells[i].count; k++)
             draw_line(l, &t->cells[i].at[k], &style, t->size, x + CELL_PAD_X, t->widths[i] - 2 * CELL_PAD_X,
                       l->y + CELL_PAD_Y + (float)(k - first) * t->line_height);
@@ -211,7 +213,8 @@ static int run_row(layout_t *l, table_t *t, size_t index) {
             } else {
                 int rc = next_page(l);
                 if (rc) return rc;
-                if (page_room < t->line_height * 2 + 2 * CELL_PAD_Y) return sh_pdf_fail(l->paper->err, SH_EINVAL, "the head of a table leaves no room for its rows");
+                if (page_room < t->line_height * 2 + 2 * CELL_PAD_Y)
+                    return sh_pdf_fail(l->paper->err, SH_EINVAL, "the head of a table leaves no room for its rows");
                 draw_head(l, t);
                 remeasure_row(l, t, index);
                 continue;
@@ -286,12 +289,17 @@ static int run_columns(layout_t *l, const sh_pdf_block_t *block) {
         if (rc == SH_OK && end > height) height = end;
     }
     if (rc) return rc;
-    if (height + 2 * padding > bottom(l) - l->doc->margin_top) return sh_pdf_fail(l->paper->err, SH_EINVAL, "columns are taller than a page: put long text below each other");
-    if (bleed && is_at_top(l) && l->paper->page_count == 1) l->y = 0;
-    else rc = ensure(l, height + 2 * padding);
+    if (height + 2 * padding > bottom(l) - l->doc->margin_top)
+        return sh_pdf_fail(l->paper->err, SH_EINVAL, "columns are taller than a page: put long text below each other");
+    if (bleed && is_at_top(l) && l->paper->page_count == 1)
+        l->y = 0;
+    else
+        rc = ensure(l, height + 2 * padding);
     if (rc) return rc;
-    if (bleed) rect(l, block->as.columns.background, 0, l->y, l->doc->width, height + 2 * padding);
-    else rect(l, block->as.columns.background, l->x, l->y, l->width, height + 2 * padding);
+    if (bleed)
+        rect(l, block->as.columns.background, 0, l->y, l->doc->width, height + 2 * padding);
+    else
+        rect(l, block->as.columns.background, l->x, l->y, l->width, height + 2 * padding);
     for (size_t i = 0; i < count && rc == SH_OK; i++) {
         if (!l->measuring) rc = run_stack(l, &stacks[i], x, widths[i], l->y + padding, false, &end);
         x += widths[i] + gap;
@@ -370,7 +378,8 @@ static void draw_watermark(layout_t *l) {
     if (width <= 0) return;
     float size = diagonal * 0.62f / width * 100;
     if (size > 150) size = 150;
-    sh_pdf_paper_watermark(l->paper, l->doc->watermark_color.is_set ? l->doc->watermark_color : l->doc->color, at_100.at[0].text, width * size / 100, size);
+    sh_pdf_paper_watermark(l->paper, l->doc->watermark_color.is_set ? l->doc->watermark_color : l->doc->color, at_100.at[0].text, width * size / 100,
+                           size);
 }
 
 static int finish_pages(layout_t *l, sh_arena_t *arena) {
@@ -402,8 +411,14 @@ int sh_pdf_layout_run(sh_pdf_paper_t *paper, uint32_t rows_max, sh_pdf_stats_t *
     sh_arena_t scratch, kept;
     sh_arena_init(&scratch);
     sh_arena_init(&kept);
-    layout_t l = {.paper = paper, .doc = doc, .stats = stats, .scratch = &scratch, .rows_left = &rows_max, .x = doc->margin_left,
-                  .width = doc->width - doc->margin_left - doc->margin_right, .y = doc->margin_top};
+    layout_t l = {.paper = paper,
+                  .doc = doc,
+                  .stats = stats,
+                  .scratch = &scratch,
+                  .rows_left = &rows_max,
+                  .x = doc->margin_left,
+                  .width = doc->width - doc->margin_left - doc->margin_right,
+                  .y = doc->margin_top};
     int rc = sh_pdf_paper_add_page(paper);
     if (rc == SH_OK) rc = run_blocks(&l, doc->blocks, doc->block_count);
     if (rc == SH_OK) rc = finish_pages(&l, &kept);

@@ -67,7 +67,8 @@ int sh_pdf_fail(sh_pdf_error_t *err, int code, const char *fmt, ...) {
 int sh_pdf_paper_check(sh_pdf_paper_t *paper) {
     if (SH_LIKELY(!paper->failed)) return SH_OK;
     if (paper->account.is_over) return sh_pdf_fail(paper->err, SH_ELIMIT, "the document needs more than %zu bytes of memory", paper->account.max);
-    if (paper->failed == HPDF_FILE_OPEN_ERROR || paper->failed == HPDF_FILE_IO_ERROR) return sh_pdf_fail(paper->err, SH_EIO, "a font file cannot be read");
+    if (paper->failed == HPDF_FILE_OPEN_ERROR || paper->failed == HPDF_FILE_IO_ERROR)
+        return sh_pdf_fail(paper->err, SH_EIO, "a font file cannot be read");
     return sh_pdf_fail(paper->err, SH_EINVAL, "libharu refused with 0x%04lX", (unsigned long)paper->failed);
 }
 

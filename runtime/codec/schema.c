@@ -8,8 +8,8 @@
 
 enum {
     SCALE_MAX = 6,
-    MONEY_DIGITS_MAX = 8,   /* before the point: DECIMAL(10,2) */
-    EMAIL_BYTES_MAX = 254,  /* RFC 5321, 4.5.3.1.3 */
+    MONEY_DIGITS_MAX = 8,  /* before the point: DECIMAL(10,2) */
+    EMAIL_BYTES_MAX = 254, /* RFC 5321, 4.5.3.1.3 */
     EMAIL_LOCAL_MAX = 64,
     CHOICES_SHOWN_MAX = 20,
     SEEN_BITS = 64,
@@ -19,7 +19,7 @@ enum {
 
 typedef struct frame {
     const struct frame *parent;
-    sh_str_t name;  /* of a member; ptr NULL: an item of an array */
+    sh_str_t name; /* of a member; ptr NULL: an item of an array */
     uint32_t index;
 } frame_t;
 
@@ -34,9 +34,12 @@ static void put_pointer(sh_buf_t *out, const frame_t *at) {
     if (!at->name.ptr) return sh_buf_put_u64(out, at->index);
     for (size_t i = 0; i < at->name.len && out->len <= SH_SCHEMA_POINTER_MAX; i++) {
         char c = at->name.ptr[i];
-        if (c == '~') sh_buf_put_lit(out, "~0");
-        else if (c == '/') sh_buf_put_lit(out, "~1");
-        else sh_buf_put_byte(out, c);
+        if (c == '~')
+            sh_buf_put_lit(out, "~0");
+        else if (c == '/')
+            sh_buf_put_lit(out, "~1");
+        else
+            sh_buf_put_byte(out, c);
     }
 }
 
@@ -207,7 +210,8 @@ static const char *check_text(const sh_schema_t *schema, sh_json_value_t *v, sh_
     if (v->kind != SH_JSON_STRING) return "TYPE";
     switch (schema->type) {
     case SH_SCHEMA_STRING: return check_string(schema, v->text);
-    case SH_SCHEMA_MONEY: case SH_SCHEMA_DECIMAL: return check_decimal(schema, v, arena);
+    case SH_SCHEMA_MONEY:
+    case SH_SCHEMA_DECIMAL: return check_decimal(schema, v, arena);
     case SH_SCHEMA_UUID: return check_uuid(v, arena);
     case SH_SCHEMA_DATE: return sh_time_is_date(v->text) && !is_year_zero(v->text) ? NULL : "DATE";
     case SH_SCHEMA_TIMESTAMP: return check_timestamp(v, arena);
@@ -243,20 +247,23 @@ static seen_t seen_make(const sh_schema_t *schema, sh_arena_t *arena) {
     return (seen_t){0, schema->field_count > SEEN_BITS ? sh_arena_calloc(arena, schema->field_count) : NULL};
 }
 static void seen_set(seen_t *s, uint32_t i) {
-    if (s->wide) s->wide[i] = true;
-    else s->bits |= UINT64_C(1) << i;
+    if (s->wide)
+        s->wide[i] = true;
+    else
+        s->bits |= UINT64_C(1) << i;
 }
 static bool seen_has(const seen_t *s, uint32_t i) { return s->wide ? s->wide[i] : s->bits >> i & 1; }
 
 /* Names the required fields that are missing and appends the defaults of the others. `members` has room for `count` and all fields. */
-static void finish_object(const sh_schema_t *schema, sh_json_value_t *v, const seen_t *seen, const frame_t *at,
-                          sh_schema_report_t *report) {
+static void finish_object(const sh_schema_t *schema, sh_json_value_t *v, const seen_t *seen, const frame_t *at, sh_schema_report_t *report) {
     uint32_t extra = 0;
     for (uint32_t i = 0; i < schema->field_count; i++) {
         const sh_schema_field_t *f = &schema->fields[i];
         if (seen_has(seen, i)) continue;
-        if (f->fallback) extra++;
-        else if (f->required) refuse(report, &(frame_t){.parent = at, .name = f->name}, "REQUIRED", f->schema);
+        if (f->fallback)
+            extra++;
+        else if (f->required)
+            refuse(report, &(frame_t){.parent = at, .name = f->name}, "REQUIRED", f->schema);
     }
     if (!extra) return;
     sh_json_member_t *members = sh_arena_alloc(report->arena, (v->count + extra) * sizeof *members);
@@ -318,8 +325,8 @@ static void name_issues(sh_schema_report_t *report, uint32_t from, sh_str_t name
     for (uint32_t i = from; i < report->count; i++) report->issues[i].pointer = keep_pointer(report->arena, name);
 }
 
-int sh_schema_check_query(const sh_schema_t *schema, const sh_schema_pair_t *pairs, uint32_t count,
-                          sh_schema_report_t *report, sh_json_value_t **out) {
+int sh_schema_check_query(const sh_schema_t *schema, const sh_schema_pair_t *pairs, uint32_t count, sh_schema_report_t *report,
+                          sh_json_value_t **out) {
     seen_t seen = seen_make(schema, report->arena);
     sh_json_value_t *object = SH_ARENA_NEW(report->arena, sh_json_value_t);
     object->kind = SH_JSON_OBJECT;
@@ -341,8 +348,10 @@ int sh_schema_check_query(const sh_schema_t *schema, const sh_schema_pair_t *pai
     for (uint32_t i = 0; i < schema->field_count; i++) {
         const sh_schema_field_t *f = &schema->fields[i];
         if (seen_has(&seen, i)) continue;
-        if (f->fallback) object->members[object->count++] = (sh_json_member_t){f->name, *f->fallback};
-        else if (f->required) add_issue(report, f->name, "REQUIRED", f->schema);
+        if (f->fallback)
+            object->members[object->count++] = (sh_json_member_t){f->name, *f->fallback};
+        else if (f->required)
+            add_issue(report, f->name, "REQUIRED", f->schema);
     }
     if (report->count) return SH_EINVAL;
     *out = object;
@@ -381,15 +390,20 @@ static void say_range(speaker_t *s, bool has_min, int64_t min, bool has_max, int
 
 static void say_count(speaker_t *s, int64_t n, const char *es_one, const char *es_many, const char *en_one, const char *en_many) {
     sh_buf_put_i64(&s->out, n);
-    if (n == 1) say(s, es_one, en_one);
-    else say(s, es_many, en_many);
+    if (n == 1)
+        say(s, es_one, en_one);
+    else
+        say(s, es_many, en_many);
 }
 
 static void say_decimal_form(speaker_t *s, const sh_schema_t *schema) {
     int scale = scale_of(schema);
     bool money = schema->type == SH_SCHEMA_MONEY;
-    say(s, money ? "debe ser un importe escrito como texto, con hasta 8 cifras enteras" : "debe ser un número decimal escrito como texto, con hasta 8 cifras enteras",
-        money ? "must be an amount written as text, with at most 8 digits before the point" : "must be a decimal number written as text, with at most 8 digits before the point");
+    say(s,
+        money ? "debe ser un importe escrito como texto, con hasta 8 cifras enteras"
+              : "debe ser un número decimal escrito como texto, con hasta 8 cifras enteras",
+        money ? "must be an amount written as text, with at most 8 digits before the point"
+              : "must be a decimal number written as text, with at most 8 digits before the point");
     if (scale) {
         say(s, " y ", " and ");
         say_count(s, scale, " decimal", " decimales", " after it", " after it");
@@ -398,8 +412,7 @@ static void say_decimal_form(speaker_t *s, const sh_schema_t *schema) {
 }
 
 static void say_choices(speaker_t *s, const sh_schema_t *schema) {
-    say(s, schema->choice_count == 1 ? "debe ser " : "debe ser uno de estos valores: ",
-        schema->choice_count == 1 ? "must be " : "must be one of: ");
+    say(s, schema->choice_count == 1 ? "debe ser " : "debe ser uno de estos valores: ", schema->choice_count == 1 ? "must be " : "must be one of: ");
     for (uint32_t i = 0; i < schema->choice_count && i < CHOICES_SHOWN_MAX; i++) {
         if (i) sh_buf_put_lit(&s->out, ", ");
         sh_buf_put_str(&s->out, schema->choices[i]);
@@ -417,11 +430,10 @@ static void say_wanted(speaker_t *s, const sh_schema_t *schema) {
         say_range(s, schema->has_min, schema->min, schema->has_max, schema->max, 0);
         break;
     case SH_SCHEMA_BOOLEAN: say(s, "debe ser true o false", "must be true or false"); break;
-    case SH_SCHEMA_MONEY: case SH_SCHEMA_DECIMAL: say_decimal_form(s, schema); break;
+    case SH_SCHEMA_MONEY:
+    case SH_SCHEMA_DECIMAL: say_decimal_form(s, schema); break;
     case SH_SCHEMA_UUID: say(s, "debe ser un identificador UUID", "must be a UUID"); break;
-    case SH_SCHEMA_DATE:
-        say(s, "debe ser una fecha que exista, con la forma AAAA-MM-DD", "must be a date that exists, written as YYYY-MM-DD");
-        break;
+    case SH_SCHEMA_DATE: say(s, "debe ser una fecha que exista, con la forma AAAA-MM-DD", "must be a date that exists, written as YYYY-MM-DD"); break;
     case SH_SCHEMA_TIMESTAMP:
         say(s, "debe ser una fecha con hora (RFC 3339), por ejemplo \"2026-01-31T09:30:00Z\"",
             "must be a date and time (RFC 3339), for example \"2026-01-31T09:30:00Z\"");
@@ -455,19 +467,29 @@ static void say_length(speaker_t *s, const char *code, const sh_schema_t *schema
         return;
     }
     say(s, least ? "debe tener al menos " : "debe tener como máximo ", least ? "must have at least " : "must have at most ");
-    if (items) say_count(s, n, " elemento", " elementos", " item", " items");
-    else say_count(s, n, " carácter", " caracteres", " character", " characters");
+    if (items)
+        say_count(s, n, " elemento", " elementos", " item", " items");
+    else
+        say_count(s, n, " carácter", " caracteres", " character", " characters");
 }
 
 static void say_issue(speaker_t *s, const char *code, const sh_schema_t *schema) {
-    if (strcmp(code, "REQUIRED") == 0) say(s, "es obligatorio", "is required");
-    else if (strcmp(code, "UNKNOWN_FIELD") == 0) say(s, "no es un campo conocido", "is not a known field");
-    else if (strcmp(code, "REPEATED") == 0) say(s, "está repetido", "is given more than once");
-    else if (!schema) say(s, "no es válido", "is not valid");
-    else if (strcmp(code, "ENUM") == 0) say_choices(s, schema);
-    else if (strcmp(code, "MIN") == 0 || strcmp(code, "MAX") == 0) say_out_of_range(s, schema);
-    else if (strstr(code, "_LENGTH") || strstr(code, "_ITEMS")) say_length(s, code, schema);
-    else say_wanted(s, schema);
+    if (strcmp(code, "REQUIRED") == 0)
+        say(s, "es obligatorio", "is required");
+    else if (strcmp(code, "UNKNOWN_FIELD") == 0)
+        say(s, "no es un campo conocido", "is not a known field");
+    else if (strcmp(code, "REPEATED") == 0)
+        say(s, "está repetido", "is given more than once");
+    else if (!schema)
+        say(s, "no es válido", "is not valid");
+    else if (strcmp(code, "ENUM") == 0)
+        say_choices(s, schema);
+    else if (strcmp(code, "MIN") == 0 || strcmp(code, "MAX") == 0)
+        say_out_of_range(s, schema);
+    else if (strstr(code, "_LENGTH") || strstr(code, "_ITEMS"))
+        say_length(s, code, schema);
+    else
+        say_wanted(s, schema);
 }
 
 sh_str_t sh_schema_issue_text(const sh_schema_issue_t *issue, const char *language, sh_arena_t *arena) {

@@ -41,11 +41,13 @@ static void draw(sh_uuid_source_t *source, uint8_t *out, uint32_t len) {
 static void write_text(uint8_t id[16], int version, char out[SH_UUID_LEN]) {
     id[6] = (uint8_t)((id[6] & 0x0f) | version << 4);
     id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
-    sh_hex_encode(id, 4, out);
-    sh_hex_encode(id + 4, 2, out + 9);
-    sh_hex_encode(id + 6, 2, out + 14);
-    sh_hex_encode(id + 8, 2, out + 19);
-    sh_hex_encode(id + 10, 6, out + 24);
+    char digits[32];
+    sh_hex_encode(id, 16, digits);
+    memcpy(out, digits, 8);
+    memcpy(out + 9, digits + 8, 4);
+    memcpy(out + 14, digits + 12, 4);
+    memcpy(out + 19, digits + 16, 4);
+    memcpy(out + 24, digits + 20, 12);
     out[8] = out[13] = out[18] = out[23] = '-';
 }
 

@@ -12,7 +12,7 @@
 typedef struct user {
     sh_auth_t *auth;
     sh_user_status_t status;
-    uint64_t asked_ns;   /* when the answer that we know was asked for; 0: none yet */
+    uint64_t asked_ns; /* when the answer that we know was asked for; 0: none yet */
     uint64_t asking_ns;
     bool fetching;
     sh_list_t waiters;
@@ -45,8 +45,10 @@ static void forget_all(sh_auth_t *a) {
     sh_map_t kept = {0};
     for (size_t i = 0; (e = sh_map_next(&a->users, &i));) {
         user_t *user = e->value;
-        if (user->fetching) sh_map_set(&kept, sh_str(e->key, e->key_len), user);
-        else free(user);
+        if (user->fetching)
+            sh_map_set(&kept, sh_str(e->key, e->key_len), user);
+        else
+            free(user);
     }
     sh_map_dispose(&a->users);
     a->users = kept;
@@ -101,8 +103,10 @@ static void looked_up(void *data, int status, const sh_user_status_t *found) {
     while (!sh_list_is_empty(&waiters)) {
         waiter_t *w = SH_CONTAINER_OF(waiters.next, waiter_t, link);
         sh_list_unlink(&w->link);
-        if (status) w->fn(w->data, 503, "DATABASE_UNAVAILABLE");
-        else decide(&known, &w->claims, w->arena, w->caller, w->fn, w->data);
+        if (status)
+            w->fn(w->data, 503, "DATABASE_UNAVAILABLE");
+        else
+            decide(&known, &w->claims, w->arena, w->caller, w->fn, w->data);
     }
 }
 

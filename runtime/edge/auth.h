@@ -9,12 +9,12 @@ typedef struct sh_auth sh_auth_t;
 enum { SH_AUTH_TTL_MS_MAX = 1000 }; /* disabling a user takes effect within it */
 
 typedef struct sh_auth_opts {
-    const sh_jwt_keys_t *keys;   /* borrowed until sh_auth_set_keys */
+    const sh_jwt_keys_t *keys; /* borrowed until sh_auth_set_keys */
     int64_t leeway_s;
     int (*lookup)(void *data, sh_str_t user_id, sh_user_status_fn fn, void *fn_data);
     void *data;
-    uint64_t ttl_ms;             /* how long an answer of the database is believed, counted from the question; SH_AUTH_TTL_MS_MAX at most */
-    uint32_t cache_max;          /* users remembered */
+    uint64_t ttl_ms;    /* how long an answer of the database is believed, counted from the question; SH_AUTH_TTL_MS_MAX at most */
+    uint32_t cache_max; /* users remembered */
 } sh_auth_opts_t;
 
 sh_auth_t *sh_auth_create(const sh_auth_opts_t *opts);

@@ -18,8 +18,11 @@ static const struct {
     const char *path;
     sh_builtin_t what;
 } builtins[] = {
-    {"/health", SH_BUILTIN_HEALTH}, {"/health/ready", SH_BUILTIN_READY}, {"/metrics", SH_BUILTIN_METRICS},
-    {"/openapi.json", SH_BUILTIN_OPENAPI}, {"/api/v1/admin/rules", SH_BUILTIN_ADMIN_RULES},
+    {"/health", SH_BUILTIN_HEALTH},
+    {"/health/ready", SH_BUILTIN_READY},
+    {"/metrics", SH_BUILTIN_METRICS},
+    {"/openapi.json", SH_BUILTIN_OPENAPI},
+    {"/api/v1/admin/rules", SH_BUILTIN_ADMIN_RULES},
 };
 
 /* ---- life */
@@ -161,12 +164,8 @@ static void answer_builtin(sh_exchange_t *x) {
     sh_edge_t *e = x->edge;
     sh_buf_t body = {0};
     switch (x->builtin) {
-    case SH_BUILTIN_HEALTH:
-        sh_buf_put_lit(&body, "{\"status\":\"ok\"}");
-        break;
-    case SH_BUILTIN_READY:
-        answer_ready(x);
-        return;
+    case SH_BUILTIN_HEALTH: sh_buf_put_lit(&body, "{\"status\":\"ok\"}"); break;
+    case SH_BUILTIN_READY: answer_ready(x); return;
     case SH_BUILTIN_METRICS:
         if (!e->opts.metrics_public && !x->is_admin) {
             sh_exchange_refuse(x, 404, "NOT_FOUND", SH_STR_NULL);
@@ -235,17 +234,23 @@ static void authorized(void *data, int status, const char *code) {
     }
     bool open = route->role_count == 0;
     for (uint32_t i = 0; i < route->role_count && !open; i++) open = sh_exchange_has_role(x, route->roles[i]);
-    if (open) start_call(x);
-    else sh_exchange_refuse(x, 403, "FORBIDDEN", SH_STR_NULL);
+    if (open)
+        start_call(x);
+    else
+        sh_exchange_refuse(x, 403, "FORBIDDEN", SH_STR_NULL);
 }
 
 static void on_request(void *data, sh_http_request_t *request) {
     sh_exchange_t *x = sh_exchange_of(data, request);
     bool needs_user = x->builtin ? x->builtin == SH_BUILTIN_ADMIN_RULES : x->match.route && !x->match.route->is_public;
-    if (request->method == SH_HTTP_OPTIONS) sh_exchange_preflight(x);
-    else if (needs_user) sh_auth_check(x->edge->auth, request->authorization, &request->arena, &x->caller, authorized, x);
-    else if (x->builtin) answer_builtin(x);
-    else start_call(x);
+    if (request->method == SH_HTTP_OPTIONS)
+        sh_exchange_preflight(x);
+    else if (needs_user)
+        sh_auth_check(x->edge->auth, request->authorization, &request->arena, &x->caller, authorized, x);
+    else if (x->builtin)
+        answer_builtin(x);
+    else
+        start_call(x);
 }
 
 static void on_bad(void *data, sh_http_request_t *request, int status, const char *reason, sh_http_response_t *response) {

@@ -31,24 +31,24 @@ typedef struct sh_edge_opts {
     uv_loop_t *loop;
     sh_log_t *log;
     sh_metrics_t *metrics;
-    const sh_jwt_keys_t *jwt_keys;     /* borrowed; replaced by sh_edge_set_keys */
-    sh_call_start_fn start;            /* starts a rule */
+    const sh_jwt_keys_t *jwt_keys; /* borrowed; replaced by sh_edge_set_keys */
+    sh_call_start_fn start;        /* starts a rule */
     /* Asks the database for a user; exactly one call of fn, later. SH_EUNAVAILABLE when it cannot be asked. */
     int (*user_lookup)(void *data, sh_str_t user_id, sh_user_status_fn fn, void *fn_data);
-    sh_board_t *board;                 /* for quarantined routes; NULL allowed */
+    sh_board_t *board; /* for quarantined routes; NULL allowed */
     /* Appends {"status":"ready"|"unavailable","checks":{...}}; returns whether ready. */
     bool (*ready)(void *data, sh_buf_t *out);
     /* Appends the body of GET /api/v1/admin/rules. */
     void (*admin_rules)(void *data, sh_buf_t *out);
-    void *data;                        /* for the three above */
+    void *data; /* for the three above */
     int64_t jwt_leeway_s;
-    uint64_t user_ttl_ms;              /* 1000 at most */
-    uint32_t user_cache_max;           /* entries; 10,000 */
-    const char *environment;           /* "development", "production": in log lines */
-    bool metrics_public;               /* /metrics and the details of readiness on the public listener, too */
+    uint64_t user_ttl_ms;    /* 1000 at most */
+    uint32_t user_cache_max; /* entries; 10,000 */
+    const char *environment; /* "development", "production": in log lines */
+    bool metrics_public;     /* /metrics and the details of readiness on the public listener, too */
     bool access_log;
-    uint64_t body_bytes_max;           /* default: 1 MiB */
-    const char *cors_origins;          /* comma-separated, "*" or "" */
+    uint64_t body_bytes_max;  /* default: 1 MiB */
+    const char *cors_origins; /* comma-separated, "*" or "" */
 } sh_edge_opts_t;
 
 int sh_edge_create(const sh_edge_opts_t *opts, sh_edge_t **out) SH_MUSTCHECK;

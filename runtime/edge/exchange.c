@@ -140,10 +140,16 @@ static void refuse_for_rule(sh_exchange_t *x, const sh_call_t *call, sh_reply_t 
     if (strcmp(reply->code, "BUDGET_EXCEEDED") == 0 || strcmp(reply->code, "MEMORY_EXCEEDED") == 0) {
         char labels[SH_SERIES_LABELS_MAX];
         snprintf(labels, sizeof labels, "service=\"%s\",route=\"%s\"", sh_vm_service(call->vm), call->route->pattern);
-        sh_series_add(sh_metrics_series(x->edge->opts.metrics, SH_COUNTER, "shama_budget_exceeded_total", labels, "Tasks ended over their budget."), 1);
+        sh_series_add(sh_metrics_series(x->edge->opts.metrics, SH_COUNTER, "shama_budget_exceeded_total", labels, "Tasks ended over their budget."),
+                      1);
     }
-    const sh_problem_t problem = {.status = reply->status, .code = reply->code, .detail = reply->detail, .errors = reply->errors,
-                                  .extra = reply->extra, .request_id = x->request_id, .language = x->caller.language};
+    const sh_problem_t problem = {.status = reply->status,
+                                  .code = reply->code,
+                                  .detail = reply->detail,
+                                  .errors = reply->errors,
+                                  .extra = reply->extra,
+                                  .request_id = x->request_id,
+                                  .language = x->caller.language};
     sh_buf_dispose(&reply->body);
     sh_exchange_problem(x, &problem, reply->retry_after_s, &response);
     sh_http_respond(x->request, &response);
@@ -151,9 +157,18 @@ static void refuse_for_rule(sh_exchange_t *x, const sh_call_t *call, sh_reply_t 
 
 /* Names that are the server's or this file's to set. */
 static bool is_reserved(sh_str_t name) {
-    static const sh_str_t names[] = {SH_STR("Connection"), SH_STR("Content-Length"), SH_STR("Content-Type"), SH_STR("Date"), SH_STR("Keep-Alive"),
-                                     SH_STR("Server-Timing"), SH_STR("Trailer"), SH_STR("Transfer-Encoding"), SH_STR("Upgrade"),
-                                     SH_STR("X-Request-Id"), SH_STR("X-Content-Type-Options"), SH_STR("Cache-Control")};
+    static const sh_str_t names[] = {SH_STR("Connection"),
+                                     SH_STR("Content-Length"),
+                                     SH_STR("Content-Type"),
+                                     SH_STR("Date"),
+                                     SH_STR("Keep-Alive"),
+                                     SH_STR("Server-Timing"),
+                                     SH_STR("Trailer"),
+                                     SH_STR("Transfer-Encoding"),
+                                     SH_STR("Upgrade"),
+                                     SH_STR("X-Request-Id"),
+                                     SH_STR("X-Content-Type-Options"),
+                                     SH_STR("Cache-Control")};
     for (size_t i = 0; i < SH_ARRAY_LEN(names); i++)
         if (sh_str_eq_nocase(name, names[i])) return true;
     return false;
@@ -165,9 +180,7 @@ static sh_str_t reply_header(const sh_reply_t *reply, const char *name) {
     return SH_STR_NULL;
 }
 
-static sh_str_t without_weak(sh_str_t tag) {
-    return tag.len > 2 && tag.ptr[0] == 'W' && tag.ptr[1] == '/' ? sh_str(tag.ptr + 2, tag.len - 2) : tag;
-}
+static sh_str_t without_weak(sh_str_t tag) { return tag.len > 2 && tag.ptr[0] == 'W' && tag.ptr[1] == '/' ? sh_str(tag.ptr + 2, tag.len - 2) : tag; }
 
 /* If-None-Match by weak comparison (RFC 9110, 13.1.2). */
 static bool is_known_to_client(const sh_exchange_t *x, const sh_reply_t *reply, sh_str_t etag) {
@@ -189,10 +202,11 @@ static bool is_known_to_client(const sh_exchange_t *x, const sh_reply_t *reply, 
 
 static void add_timing(sh_exchange_t *x, header_list_t *list, const sh_task_account_t *used) {
     if (!sh_exchange_has_role(x, "ADMIN")) return;
-    add(list, "Server-Timing", sh_str_of(sh_arena_printf(&x->request->arena, "lua;dur=%.3f, statements;desc=\"%u\", rows;desc=\"%u\", events;desc=\"%u\", "
-                                                                                  "memory;desc=\"%u KiB\"",
-                                                         (double)used->lua_ns / 1e6, used->statements, used->rows, used->events,
-                                                         (unsigned)(used->memory_bytes >> 10))));
+    add(list, "Server-Timing",
+        sh_str_of(sh_arena_printf(&x->request->arena,
+                                  "lua;dur=%.3f, statements;desc=\"%u\", rows;desc=\"%u\", events;desc=\"%u\", "
+                                  "memory;desc=\"%u KiB\"",
+                                  (double)used->lua_ns / 1e6, used->statements, used->rows, used->events, (unsigned)(used->memory_bytes >> 10))));
 }
 
 void sh_exchange_reply(sh_exchange_t *x, sh_call_t *call, sh_reply_t *reply) {

@@ -16,13 +16,18 @@ struct sh_edge {
     sh_auth_t *auth;
     sh_uuid_source_t *uuids;
     sh_generation_t *current;
-    sh_buf_t openapi;            /* of the current generation, made when first asked for */
-    sh_series_t *unrouted[6];    /* by status / 100 */
+    sh_buf_t openapi;         /* of the current generation, made when first asked for */
+    sh_series_t *unrouted[6]; /* by status / 100 */
     sh_series_t *refused_auth;
 };
 
 typedef enum sh_builtin {
-    SH_BUILTIN_NONE, SH_BUILTIN_HEALTH, SH_BUILTIN_READY, SH_BUILTIN_METRICS, SH_BUILTIN_OPENAPI, SH_BUILTIN_ADMIN_RULES,
+    SH_BUILTIN_NONE,
+    SH_BUILTIN_HEALTH,
+    SH_BUILTIN_READY,
+    SH_BUILTIN_METRICS,
+    SH_BUILTIN_OPENAPI,
+    SH_BUILTIN_ADMIN_RULES,
 } sh_builtin_t;
 
 typedef struct sh_exchange {
@@ -31,11 +36,11 @@ typedef struct sh_exchange {
     sh_generation_t *generation; /* retained until the answer is written */
     sh_match_t match;            /* route NULL: built in, or none */
     sh_builtin_t builtin;
-    bool is_admin;               /* came by the admin listener */
+    bool is_admin; /* came by the admin listener */
     sh_call_t call;
     sh_caller_t caller;
     sh_str_t request_id;
-    const char *allow;           /* for 405 */
+    const char *allow; /* for 405 */
 } sh_exchange_t;
 
 /* The exchange of a request; made when first asked for: request id (the client's, if it is a sane one) and language. */

@@ -21,8 +21,10 @@ bool sh_input_accepts(sh_str_t accept, const char *type) {
     whole.len = strcspn(type, ";");
     if (!accept.len) return true;
     while (sh_problem_next_range(&accept, &range, &q)) {
-        if (sh_str_eq_nocase(range, whole)) exact = q > exact ? q : exact;
-        else if (sh_str_eq_c(range, "*/*")) any = q > any ? q : any;
+        if (sh_str_eq_nocase(range, whole))
+            exact = q > exact ? q : exact;
+        else if (sh_str_eq_c(range, "*/*"))
+            any = q > any ? q : any;
         else if (range.len == family.len + 1 && range.ptr[family.len] == '*' && sh_str_eq_nocase(sh_str(range.ptr, family.len), family))
             wide = q > wide ? q : wide;
     }

@@ -81,15 +81,18 @@ static void put_schema(sh_buf_t *out, const sh_schema_t *schema, bool partial) {
     case SH_SCHEMA_ANY: break;
     case SH_SCHEMA_STRING:
         put_type(out, schema, "string");
-        if (schema->choices) put_choices(out, schema);
-        else put_limits(out, schema, "minLength", "maxLength");
+        if (schema->choices)
+            put_choices(out, schema);
+        else
+            put_limits(out, schema, "minLength", "maxLength");
         break;
     case SH_SCHEMA_INTEGER:
         put_type(out, schema, "integer");
         put_limits(out, schema, "minimum", "maximum");
         break;
     case SH_SCHEMA_BOOLEAN: put_type(out, schema, "boolean"); break;
-    case SH_SCHEMA_MONEY: case SH_SCHEMA_DECIMAL: put_decimal(out, schema); break;
+    case SH_SCHEMA_MONEY:
+    case SH_SCHEMA_DECIMAL: put_decimal(out, schema); break;
     case SH_SCHEMA_UUID: put_text(out, schema, "uuid"); break;
     case SH_SCHEMA_DATE: put_text(out, schema, "date"); break;
     case SH_SCHEMA_TIMESTAMP: put_text(out, schema, "date-time"); break;
@@ -98,8 +101,10 @@ static void put_schema(sh_buf_t *out, const sh_schema_t *schema, bool partial) {
         put_type(out, schema, "array");
         put_limits(out, schema, "minItems", "maxItems");
         sh_buf_put_lit(out, ",\"items\":");
-        if (schema->items) put_schema(out, schema->items, false);
-        else sh_buf_put_lit(out, "{}");
+        if (schema->items)
+            put_schema(out, schema->items, false);
+        else
+            sh_buf_put_lit(out, "{}");
         break;
     case SH_SCHEMA_OBJECT: put_object(out, schema, partial); break;
     }
@@ -196,8 +201,8 @@ static void put_path(sh_buf_t *out, const char *pattern) {
 
 /* ---- the document */
 
-#define PLAIN(path, id, text, type)                                                                                     \
-    "\"" path "\":{\"get\":{\"operationId\":\"" id "\",\"summary\":\"" text "\",\"tags\":[\"platform\"],\"security\":[]," \
+#define PLAIN(path, id, text, type)                                                                                                                  \
+    "\"" path "\":{\"get\":{\"operationId\":\"" id "\",\"summary\":\"" text "\",\"tags\":[\"platform\"],\"security\":[],"                            \
     "\"responses\":{\"200\":{\"description\":\"done\",\"content\":{\"" type "\":{}}}}}}"
 
 static const char head[] =
@@ -212,14 +217,23 @@ static const char head[] =
     "\"errors\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"pointer\":{\"type\":\"string\"},"
     "\"code\":{\"type\":\"string\"},\"detail\":{\"type\":\"string\"}}}}}}},"
     "\"responses\":{\"Problem\":{\"description\":\"refused\",\"content\":{\"application/problem+json\":{"
-    "\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}}},\"paths\":{"
-    PLAIN("/health", "platform.health", "The process answers", "application/json") ","
-    PLAIN("/health/ready", "platform.ready", "Database and events answer, else 503", "application/json") ","
-    PLAIN("/metrics", "platform.metrics", "Prometheus metrics", "text/plain") ","
-    PLAIN("/openapi.json", "platform.openapi", "This document", "application/json") ","
-    "\"/api/v1/admin/rules\":{\"get\":{\"operationId\":\"platform.rules\",\"summary\":\"Rules version and last reload\","
-    "\"tags\":[\"platform\"],\"x-roles\":[\"ADMIN\"],\"responses\":{\"200\":{\"description\":\"done\","
-    "\"content\":{\"application/json\":{}}},\"default\":{\"$ref\":\"#/components/responses/Problem\"}}}}";
+    "\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}}},\"paths\":{" PLAIN(
+        "/health", "platform.health", "The process answers",
+        "application/json") "," PLAIN("/health/ready", "platform.ready", "Database and events answer, else 503",
+                                      "application/json") "," PLAIN("/metrics", "platform.metrics", "Prometheus metrics",
+                                                                    "text/plain") "," PLAIN("/openapi.json", "platform.openapi", "This document",
+                                                                                            "application/json") ","
+                                                                                                                "\"/api/v1/admin/"
+                                                                                                                "rules\":{\"get\":{\"operationId\":"
+                                                                                                                "\"platform.rules\",\"summary\":"
+                                                                                                                "\"Rules version and last reload\","
+                                                                                                                "\"tags\":[\"platform\"],\"x-roles\":"
+                                                                                                                "[\"ADMIN\"],\"responses\":{\"200\":{"
+                                                                                                                "\"description\":\"done\","
+                                                                                                                "\"content\":{\"application/"
+                                                                                                                "json\":{}}},\"default\":{\"$ref\":"
+                                                                                                                "\"#/components/responses/"
+                                                                                                                "Problem\"}}}}";
 
 typedef void (*route_fn)(void *data, const char *service, const sh_route_t *route);
 
@@ -242,8 +256,10 @@ static void see_earlier(void *data, const char *service, const sh_route_t *route
     (void)service;
     writer_t *w = data;
     if (w->any) return; /* past the route itself */
-    if (route == w->first) w->any = true;
-    else if (strcmp(route->pattern, w->first->pattern) == 0) w->is_repeated = true;
+    if (route == w->first)
+        w->any = true;
+    else if (strcmp(route->pattern, w->first->pattern) == 0)
+        w->is_repeated = true;
 }
 
 static void put_if_same_path(void *data, const char *service, const sh_route_t *route) {

@@ -10,8 +10,7 @@ typedef struct sentence {
 static const sentence_t sentences[] = {
     {"BAD_REQUEST", "La petición no es HTTP bien formado.", "The request is not well-formed HTTP."},
     {"INVALID_PATH", "La dirección contiene un identificador que no es válido.", "The path holds an identifier that is not valid."},
-    {"INVALID_QUERY", "Algún parámetro de la consulta no es válido; errors dice cuáles.",
-     "Some query parameters are not valid; errors names them."},
+    {"INVALID_QUERY", "Algún parámetro de la consulta no es válido; errors dice cuáles.", "Some query parameters are not valid; errors names them."},
     {"QUERY_MALFORMED", "La consulta de la dirección está mal codificada o tiene demasiados parámetros.",
      "The query of the address is badly encoded or has too many parameters."},
     {"MALFORMED_JSON", "El cuerpo no es JSON válido.", "The body is not valid JSON."},
@@ -25,8 +24,7 @@ static const sentence_t sentences[] = {
      "Please log in: the Authorization header with a bearer token is missing."},
     {"TOKEN_INVALID", "El token no es válido; inicie sesión de nuevo.", "The token is not valid; please log in again."},
     {"TOKEN_EXPIRED", "El token ha caducado; renuévelo o inicie sesión de nuevo.", "The token has expired; refresh it or log in again."},
-    {"USER_UNKNOWN_OR_DISABLED", "El usuario de este token no existe o está desactivado.",
-     "The user of this token does not exist or is disabled."},
+    {"USER_UNKNOWN_OR_DISABLED", "El usuario de este token no existe o está desactivado.", "The user of this token does not exist or is disabled."},
     {"FORBIDDEN", "Su usuario no tiene permiso para esta operación.", "Your user may not do this."},
     {"NOT_FOUND", "No existe nada en esta dirección.", "There is nothing at this address."},
     {"METHOD_NOT_ALLOWED", "Esta dirección no admite este método; la cabecera Allow dice cuáles.",
@@ -52,17 +50,14 @@ static const sentence_t sentences[] = {
      "An internal error happened; if it happens again, please report the request_id."},
     {"NOT_IMPLEMENTED", "El servidor no conoce este método o esta codificación.", "The server does not know this method or encoding."},
     {"OVERLOADED", "El servidor está sobrecargado; repita en unos segundos.", "The server is overloaded; repeat in a few seconds."},
-    {"DATABASE_UNAVAILABLE", "La base de datos no responde; repita en unos segundos.",
-     "The database does not answer; repeat in a few seconds."},
-    {"DATABASE_TIMEOUT", "La base de datos tardó demasiado; repita en unos segundos.",
-     "The database took too long; repeat in a few seconds."},
+    {"DATABASE_UNAVAILABLE", "La base de datos no responde; repita en unos segundos.", "The database does not answer; repeat in a few seconds."},
+    {"DATABASE_TIMEOUT", "La base de datos tardó demasiado; repita en unos segundos.", "The database took too long; repeat in a few seconds."},
     {"OUTCOME_UNKNOWN", "Se perdió la conexión al guardar: puede que se haya guardado. Compruébelo antes de repetir.",
      "The connection was lost while saving: it may have been saved. Check before you repeat."},
     {"DEADLINE_EXCEEDED", "La operación tardó demasiado y se ha interrumpido.", "The operation took too long and was ended."},
     {"BUDGET_EXCEEDED", "La operación usó demasiado tiempo de cálculo y se ha interrumpido.",
      "The operation used too much computing time and was ended."},
-    {"MEMORY_EXCEEDED", "La operación necesitó demasiada memoria y se ha interrumpido.",
-     "The operation needed too much memory and was ended."},
+    {"MEMORY_EXCEEDED", "La operación necesitó demasiada memoria y se ha interrumpido.", "The operation needed too much memory and was ended."},
     {"ROUTE_QUARANTINED", "Esta operación está desactivada por fallos repetidos hasta que se corrijan sus reglas.",
      "This operation is switched off after repeated failures until its rules are corrected."},
     {"CANCELED", "La petición se ha cancelado.", "The request was canceled."},
@@ -153,9 +148,12 @@ static void put_type(sh_buf_t *out, const char *code) {
     sh_buf_put_lit(out, "{\"type\":\"/problems/");
     for (const char *p = code; *p; p++) {
         char c = *p;
-        if (c >= 'A' && c <= 'Z') sh_buf_put_byte(out, (char)(c | 0x20));
-        else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) sh_buf_put_byte(out, c);
-        else sh_buf_put_byte(out, '-');
+        if (c >= 'A' && c <= 'Z')
+            sh_buf_put_byte(out, (char)(c | 0x20));
+        else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+            sh_buf_put_byte(out, c);
+        else
+            sh_buf_put_byte(out, '-');
     }
     sh_buf_put_byte(out, '"');
 }
@@ -223,8 +221,7 @@ sh_str_t sh_problem_json_errors(const sh_json_error_t *error, const char *langua
         }
     sh_buf_t out = {0};
     sh_buf_put_byte(&out, '[');
-    put_error(&out, SH_STR(""), "JSON",
-              sh_str_of(sh_arena_printf(arena, "%s (byte %zu)", reason, error->offset)));
+    put_error(&out, SH_STR(""), "JSON", sh_str_of(sh_arena_printf(arena, "%s (byte %zu)", reason, error->offset)));
     sh_buf_put_byte(&out, ']');
     sh_str_t kept = sh_arena_str(arena, sh_buf_str(&out));
     sh_buf_dispose(&out);
@@ -280,9 +277,12 @@ const char *sh_problem_language(sh_str_t accept_language) {
     while (sh_problem_next_range(&accept_language, &range, &q)) {
         bool has_end = range.len == 2 || (range.len > 2 && range.ptr[2] == '-');
         sh_str_t primary = sh_str(range.ptr, has_end ? 2 : 0);
-        if (sh_str_eq_nocase(primary, SH_STR("es")) && q > es) es = q;
-        else if (sh_str_eq_nocase(primary, SH_STR("en")) && q > en) en = q;
-        else if (sh_str_eq_c(range, "*") && q > any) any = q;
+        if (sh_str_eq_nocase(primary, SH_STR("es")) && q > es)
+            es = q;
+        else if (sh_str_eq_nocase(primary, SH_STR("en")) && q > en)
+            en = q;
+        else if (sh_str_eq_c(range, "*") && q > any)
+            any = q;
     }
     if (es < 0) es = any;
     if (en < 0) en = any;

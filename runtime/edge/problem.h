@@ -8,12 +8,12 @@
 
 typedef struct sh_problem {
     int status;
-    const char *code;       /* stable: "NOT_FOUND" */
-    sh_str_t detail;        /* empty: the edge's own sentence for the code */
-    sh_str_t errors;        /* JSON array of { pointer, code, detail }, or empty */
-    sh_str_t extra;         /* further members as JSON without braces, or empty */
+    const char *code; /* stable: "NOT_FOUND" */
+    sh_str_t detail;  /* empty: the edge's own sentence for the code */
+    sh_str_t errors;  /* JSON array of { pointer, code, detail }, or empty */
+    sh_str_t extra;   /* further members as JSON without braces, or empty */
     sh_str_t request_id;
-    const char *language;   /* "es" or "en" */
+    const char *language; /* "es" or "en" */
 } sh_problem_t;
 
 /* Appends application/problem+json: type, title, status, detail, code, request_id, errors. `type` is /problems/<code in lower case, - for _>. */

@@ -12,8 +12,8 @@ static const char *const methods[METHODS] = {"GET", "POST", "PUT", "PATCH", "DEL
 typedef struct node node_t;
 struct node {
     sh_str_t segment;
-    node_t *children;  /* first static child */
-    node_t *next;      /* sibling */
+    node_t *children; /* first static child */
+    node_t *next;     /* sibling */
     node_t *parameter;
     sh_route_t *routes[METHODS];
     sh_vm_t *vms[METHODS];
@@ -101,11 +101,14 @@ void sh_router_name_series(sh_router_t *r, sh_metrics_t *metrics) {
             sh_route_metrics_t *named = SH_ARENA_NEW(&r->arena, sh_route_metrics_t);
             char labels[SH_SERIES_LABELS_MAX];
             for (int c = 2; c < 6; c++) {
-                snprintf(labels, sizeof labels, "service=\"%s\",method=\"%s\",route=\"%s\",status=\"%s\"", m->name, route->method, route->pattern, classes[c]);
-                named->status[c] = sh_metrics_series(metrics, SH_COUNTER, "shama_http_requests_total", labels, "Requests by route and class of status.");
+                snprintf(labels, sizeof labels, "service=\"%s\",method=\"%s\",route=\"%s\",status=\"%s\"", m->name, route->method, route->pattern,
+                         classes[c]);
+                named->status[c] =
+                    sh_metrics_series(metrics, SH_COUNTER, "shama_http_requests_total", labels, "Requests by route and class of status.");
             }
             snprintf(labels, sizeof labels, "service=\"%s\",method=\"%s\",route=\"%s\"", m->name, route->method, route->pattern);
-            named->duration = sh_metrics_series(metrics, SH_HISTOGRAM, "shama_http_request_duration_seconds", labels, "From a request's first byte to its answer.");
+            named->duration =
+                sh_metrics_series(metrics, SH_HISTOGRAM, "shama_http_request_duration_seconds", labels, "From a request's first byte to its answer.");
             named->lua = sh_metrics_series(metrics, SH_HISTOGRAM, "shama_rule_seconds", labels, "Time inside Lua of a request.");
             named->statements = sh_metrics_series(metrics, SH_COUNTER, "shama_rule_statements_total", labels, "Statements that rules sent.");
             route->metrics = named;

@@ -311,8 +311,10 @@ static void adapt_gather(sh_consumer_t *c, uint32_t count) {
 
 /* Begins at once with what cannot get larger, else lets the batch fill. */
 static void gather(sh_consumer_t *c) {
-    if (c->alone.count || c->fresh.count >= c->batch || c->gather_ms == 0) start_jobs(c);
-    else if (c->fresh.count && !c->is_closing && !uv_is_active((uv_handle_t *)&c->gather)) uv_timer_start(&c->gather, on_gathered, c->gather_ms, 0);
+    if (c->alone.count || c->fresh.count >= c->batch || c->gather_ms == 0)
+        start_jobs(c);
+    else if (c->fresh.count && !c->is_closing && !uv_is_active((uv_handle_t *)&c->gather))
+        uv_timer_start(&c->gather, on_gathered, c->gather_ms, 0);
 }
 
 static void on_progress(uv_timer_t *timer) {

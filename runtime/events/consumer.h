@@ -45,8 +45,8 @@ typedef struct sh_consumer_opts {
     const uint64_t *nak_delays_ms; /* before the 2nd, 3rd ... try; the last one counts on; copied; none: 30000 */
     uint32_t nak_delay_count;
     sh_consumer_start_fn start;
-    sh_metrics_t *metrics;         /* NULL: none */
-    const sh_board_t *board;       /* for handlers in quarantine; NULL: none */
+    sh_metrics_t *metrics;   /* NULL: none */
+    const sh_board_t *board; /* for handlers in quarantine; NULL: none */
 } sh_consumer_opts_t;
 
 /* Consumes for `subscription` of `generation`'s vm of the service (which is retained). SH_EINVAL for what the broker could never have. */

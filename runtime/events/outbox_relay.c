@@ -14,7 +14,7 @@
 enum {
     LOCK_RETRY_MS = 1000,
     POLL_MS_DEFAULT = 500,
-    PAUSE_MS_MIN = 5, /* while events come alone */
+    PAUSE_MS_MIN = 5,  /* while events come alone */
     WAKE_EVERY_MS = 3, /* less than any pause */
     BACKOFF_MS_MIN = 200,
     BACKOFF_MS_MAX = 5000,
@@ -66,7 +66,7 @@ struct sh_relay {
     relay_row_t batch_rows[SH_RELAY_BATCH_MAX];
     uint32_t row_count, sent_count, waiting_count;
     bool is_batch_failed, is_batch_full, is_busy; /* busy: the last batch was more than one row */
-    sh_buf_t marks; /* "{1,2,3": ids acknowledged and not yet marked */
+    sh_buf_t marks;                               /* "{1,2,3": ids acknowledged and not yet marked */
     uint32_t mark_count;
     set_aside_t aside[SET_ASIDE_MAX];
     uint32_t aside_count;
@@ -325,8 +325,10 @@ static void batch_done(sh_relay_t *relay) {
         return;
     }
     relay->backoff_ms = 0;
-    if (relay->is_batch_full) fetch(relay);
-    else schedule(relay, pause_of(relay));
+    if (relay->is_batch_full)
+        fetch(relay);
+    else
+        schedule(relay, pause_of(relay));
 }
 
 static void set_row_aside(sh_relay_t *relay, const relay_row_t *row, const char *reason) {
@@ -404,8 +406,7 @@ static int publish_row(sh_relay_t *relay, relay_row_t *row) {
         read_headers(&arena, sh_pg_rows_text(relay->rows, row->index, 4), sh_pg_rows_text(relay->rows, row->index, 1), headers, &header_count);
     if (status == 0 && payload.len > SH_NATS_PAYLOAD_MAX) status = SH_EINVAL;
     if (status == 0)
-        status =
-            sh_nats_publish(relay->nats, sh_pg_rows_text(relay->rows, row->index, 2), headers, header_count, payload, on_published, row);
+        status = sh_nats_publish(relay->nats, sh_pg_rows_text(relay->rows, row->index, 2), headers, header_count, payload, on_published, row);
     sh_arena_dispose(&arena);
     return status;
 }

@@ -65,8 +65,8 @@ static int read_file(collector_t *c, const char *path, const char *name) {
     }
     rc = SH_ELIMIT;
     if (st.st_size > SH_BUNDLE_FILE_MAX || c->count >= SH_BUNDLE_FILES_MAX || c->bytes + (size_t)st.st_size > SH_BUNDLE_BYTES_MAX) {
-        sh_buf_printf(c->error, "%s: too large for a bundle (a file %d bytes, all %d bytes, %d files at most)", path,
-                      SH_BUNDLE_FILE_MAX, SH_BUNDLE_BYTES_MAX, SH_BUNDLE_FILES_MAX);
+        sh_buf_printf(c->error, "%s: too large for a bundle (a file %d bytes, all %d bytes, %d files at most)", path, SH_BUNDLE_FILE_MAX,
+                      SH_BUNDLE_BYTES_MAX, SH_BUNDLE_FILES_MAX);
         goto done;
     }
     size_t len = 0, size = (size_t)st.st_size;
@@ -220,8 +220,7 @@ int sh_bundle_map(int fd, sh_bundle_t **out) {
     struct stat st;
     sh_bundle_t *b = sh_calloc(1, sizeof *b);
     *b = (sh_bundle_t){.retained = 1, .fd = fd};
-    if ((fcntl(fd, F_GET_SEALS) & seals) != seals || fstat(fd, &st) < 0 || st.st_size <= 0 ||
-        st.st_size > SH_BUNDLE_BYTES_MAX + 65536)
+    if ((fcntl(fd, F_GET_SEALS) & seals) != seals || fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > SH_BUNDLE_BYTES_MAX + 65536)
         goto fail_free;
     b->size = (size_t)st.st_size;
     b->map = mmap(NULL, b->size, PROT_READ, MAP_SHARED, fd, 0);

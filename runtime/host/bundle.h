@@ -15,9 +15,9 @@ enum { SH_BUNDLE_FILE_MAX = 1 << 20, SH_BUNDLE_BYTES_MAX = 32 << 20, SH_BUNDLE_F
 
 /* What goes into a bundle: a folder read recursively (files ending in `suffix`, hidden ones skipped), or bytes under a name. */
 typedef struct sh_bundle_source {
-    const char *prefix;  /* "rules/" */
-    const char *folder;  /* NULL: `bytes` under the name `prefix` */
-    const char *suffix;  /* ".lua" */
+    const char *prefix; /* "rules/" */
+    const char *folder; /* NULL: `bytes` under the name `prefix` */
+    const char *suffix; /* ".lua" */
     sh_str_t bytes;
 } sh_bundle_source_t;
 
@@ -28,7 +28,7 @@ int sh_bundle_map(int fd, sh_bundle_t **out) SH_MUSTCHECK;
 sh_bundle_t *sh_bundle_retain(sh_bundle_t *bundle);
 void sh_bundle_release(sh_bundle_t *bundle);
 
-int sh_bundle_fd(const sh_bundle_t *bundle); /* stays the bundle's */
+int sh_bundle_fd(const sh_bundle_t *bundle);              /* stays the bundle's */
 const char *sh_bundle_version(const sh_bundle_t *bundle); /* 64 hexadecimal digits */
 /* The content, lent as long as the bundle lives, or a NULL slice. */
 sh_str_t sh_bundle_file(const sh_bundle_t *bundle, const char *name);

@@ -9,15 +9,15 @@ enum { SH_SERVICES_MAX = 16 };
 typedef struct sh_generation {
     uint32_t retained;
     sh_bundle_t *bundle;
-    uint32_t serial;               /* counts up with every swap, the same in all workers */
-    sh_outcome_t *outcome;         /* on the board: what its requests came to; NULL allowed */
+    uint32_t serial;       /* counts up with every swap, the same in all workers */
+    sh_outcome_t *outcome; /* on the board: what its requests came to; NULL allowed */
     char version[SH_VERSION_HEX + 1];
     sh_vm_t *vms[SH_SERVICES_MAX]; /* owned */
     uint32_t vm_count;
-    void *router;                  /* the edge's; freed by router_destroy */
+    void *router; /* the edge's; freed by router_destroy */
     void (*router_destroy)(void *router);
     void (*on_destroy)(void *data, struct sh_generation *generation); /* what app hangs on it */
-    void (*on_destroyed)(void *data); /* after the vms are gone */
+    void (*on_destroyed)(void *data);                                 /* after the vms are gone */
     void *data;
 } sh_generation_t;
 

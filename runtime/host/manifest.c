@@ -50,8 +50,10 @@ static void refuse_unknown(compiler_t *c, int table, const char *const *keys, si
         while (i < count && strcmp(keys[i], key) != 0) i++;
         if (i < count) continue;
         const char *near = sh_str_nearest(key, keys, count);
-        if (near) fail(c, "unknown key \"%s\" (did you mean \"%s\"?)", key, near);
-        else fail(c, "unknown key \"%s\"%s", key, "");
+        if (near)
+            fail(c, "unknown key \"%s\" (did you mean \"%s\"?)", key, near);
+        else
+            fail(c, "unknown key \"%s\"%s", key, "");
     }
 }
 
@@ -128,9 +130,12 @@ static bool to_units(lua_State *L, int scale, int64_t *out) {
     int64_t n = 0;
     int decimals = -1;
     for (p += negative; *p; p++) {
-        if (*p == '.' && decimals < 0) decimals = 0;
-        else if (*p >= '0' && *p <= '9' && n < INT64_MAX / 100) n = n * 10 + (*p - '0'), decimals += decimals >= 0;
-        else return false;
+        if (*p == '.' && decimals < 0)
+            decimals = 0;
+        else if (*p >= '0' && *p <= '9' && n < INT64_MAX / 100)
+            n = n * 10 + (*p - '0'), decimals += decimals >= 0;
+        else
+            return false;
     }
     if (decimals < 0) decimals = 0;
     if (decimals > scale) return false;
@@ -144,9 +149,10 @@ static bool to_units(lua_State *L, int scale, int64_t *out) {
 
 static sh_schema_type_t schema_type(compiler_t *c, const char *name) {
     static const char *const names[] = {
-        [SH_SCHEMA_ANY] = "any", [SH_SCHEMA_STRING] = "string", [SH_SCHEMA_INTEGER] = "integer", [SH_SCHEMA_BOOLEAN] = "boolean",
-        [SH_SCHEMA_MONEY] = "money", [SH_SCHEMA_DECIMAL] = "decimal", [SH_SCHEMA_UUID] = "uuid", [SH_SCHEMA_DATE] = "date",
-        [SH_SCHEMA_TIMESTAMP] = "timestamp", [SH_SCHEMA_EMAIL] = "email", [SH_SCHEMA_ARRAY] = "array", [SH_SCHEMA_OBJECT] = "object",
+        [SH_SCHEMA_ANY] = "any",         [SH_SCHEMA_STRING] = "string", [SH_SCHEMA_INTEGER] = "integer",
+        [SH_SCHEMA_BOOLEAN] = "boolean", [SH_SCHEMA_MONEY] = "money",   [SH_SCHEMA_DECIMAL] = "decimal",
+        [SH_SCHEMA_UUID] = "uuid",       [SH_SCHEMA_DATE] = "date",     [SH_SCHEMA_TIMESTAMP] = "timestamp",
+        [SH_SCHEMA_EMAIL] = "email",     [SH_SCHEMA_ARRAY] = "array",   [SH_SCHEMA_OBJECT] = "object",
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(names); i++)
         if (strcmp(names[i], name) == 0) return (sh_schema_type_t)i;
@@ -232,9 +238,12 @@ static const sh_schema_t *compile_schema(compiler_t *c, int depth) {
     for (int i = 0; i < 2; i++) {
         if (!push_field(c, table, limits[i])) continue;
         int64_t value = 0;
-        if (!to_units(L, exact ? s->scale : 0, &value)) fail(c, "\"%s\" of a schema must be a number%s", limits[i], exact ? " written as text, like \"0.01\"" : "");
-        if (i == 0) s->has_min = true, s->min = value;
-        else s->has_max = true, s->max = value;
+        if (!to_units(L, exact ? s->scale : 0, &value))
+            fail(c, "\"%s\" of a schema must be a number%s", limits[i], exact ? " written as text, like \"0.01\"" : "");
+        if (i == 0)
+            s->has_min = true, s->min = value;
+        else
+            s->has_max = true, s->max = value;
         lua_pop(L, 1);
     }
     const char *const *choices;
@@ -290,8 +299,10 @@ static void make_operation(compiler_t *c, sh_route_t *r, const char *method, con
     sh_buf_put_byte(&b, '.');
     for (const char *p = method; *p; p++) sh_buf_put_byte(&b, (char)(*p | 0x20));
     for (const char *p = path; *p; p++) {
-        if (*p == '/' || *p == '-') sh_buf_put_byte(&b, '_');
-        else if (*p != ':') sh_buf_put_byte(&b, *p);
+        if (*p == '/' || *p == '-')
+            sh_buf_put_byte(&b, '_');
+        else if (*p != ':')
+            sh_buf_put_byte(&b, *p);
     }
     r->operation = sh_arena_str(c->arena, sh_buf_str(&b)).ptr;
     sh_buf_dispose(&b);
@@ -398,8 +409,11 @@ static void compile_subscription(compiler_t *c, void *entry) {
 static uint64_t parse_interval(compiler_t *c, const char *text) {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
-    uint64_t unit = strcmp(end, "s") == 0 ? 1000 : strcmp(end, "m") == 0 ? 60000 : strcmp(end, "h") == 0 ? 3600000
-                    : strcmp(end, "d") == 0 ? 86400000 : 0;
+    uint64_t unit = strcmp(end, "s") == 0   ? 1000
+                    : strcmp(end, "m") == 0 ? 60000
+                    : strcmp(end, "h") == 0 ? 3600000
+                    : strcmp(end, "d") == 0 ? 86400000
+                                            : 0;
     if (!n || !unit || n > 100000) fail(c, "`every` is a number and a unit like \"30s\", \"5m\", \"1h\", \"1d\", not \"%s\"%s", text, "");
     return n * unit;
 }
@@ -464,10 +478,12 @@ static void compile_constraints(compiler_t *c, int manifest, sh_manifest_t *m) {
 
 /* The service's own limits: a ceiling of the operator's stays one. */
 static void compile_budget(compiler_t *c, int manifest) {
-    static const char *const keys[] = {"slice_ms", "task_ms", "memory_mb", "statements", "rows", "events", "response_bytes", "deadline_ms", "event_deadline_ms"};
+    static const char *const keys[] = {"slice_ms", "task_ms",        "memory_mb",   "statements",       "rows",
+                                       "events",   "response_bytes", "deadline_ms", "event_deadline_ms"};
     sh_budget_t *b = &c->vm->budget;
     uint64_t memory_mb = b->memory_bytes >> 20, statements = b->statements_max, rows = b->rows_max, events = b->events_max;
-    uint64_t *const ceilings[] = {&b->slice_ms, &b->task_ms, &memory_mb, &statements, &rows, &events, &b->response_bytes_max, &b->deadline_ms, &b->event_deadline_ms};
+    uint64_t *const ceilings[] = {&b->slice_ms,           &b->task_ms,     &memory_mb,           &statements, &rows, &events,
+                                  &b->response_bytes_max, &b->deadline_ms, &b->event_deadline_ms};
     c->where = "budget";
     if (!push_field(c, manifest, "budget")) return;
     if (!lua_istable(c->L, -1)) fail(c, "must be a table like { task_ms = 200 }%s%s", "", "");
@@ -479,10 +495,11 @@ static void compile_budget(compiler_t *c, int manifest) {
         if (!is_set) continue;
         lua_pop(c->L, 1);
         if (wanted < 1) fail(c, "\"%s\" must be a whole number above zero%s", keys[i], "");
-        if ((uint64_t)wanted < *ceilings[i]) *ceilings[i] = (uint64_t)wanted;
+        if ((uint64_t)wanted < *ceilings[i])
+            *ceilings[i] = (uint64_t)wanted;
         else if ((uint64_t)wanted > *ceilings[i] && c->vm->log)
-            sh_log_warn(c->vm->log, "a manifest asks for more than the operator allows", SH_LOG_C("service", c->vm->service), SH_LOG_C("budget", keys[i]),
-                        SH_LOG_I64("asked", wanted), SH_LOG_I64("allowed", (int64_t)*ceilings[i]));
+            sh_log_warn(c->vm->log, "a manifest asks for more than the operator allows", SH_LOG_C("service", c->vm->service),
+                        SH_LOG_C("budget", keys[i]), SH_LOG_I64("asked", wanted), SH_LOG_I64("allowed", (int64_t)*ceilings[i]));
     }
     if (memory_mb < b->memory_bytes >> 20) b->memory_bytes = memory_mb << 20;
     b->statements_max = (uint32_t)statements;

@@ -27,7 +27,7 @@ struct sh_task {
     sh_task_cancel_fn cancel;
     void *cancel_data;
     sh_list_t resources;
-    uint64_t held;  /* about what it has allocated and not let go */
+    uint64_t held; /* about what it has allocated and not let go */
     sh_task_account_t account;
     sh_task_done_fn done;
     void *data;
@@ -267,8 +267,10 @@ static void run(sh_task_t *task, int nargs) {
     task->account.slices++;
     task->account.lua_ns += sh_time_mono_ns() - vm->slice_started_ns;
     task->account.memory_bytes += vm->allocated - allocated;
-    if (vm->memory >= memory) task->held += vm->memory - memory;
-    else task->held -= task->held < memory - vm->memory ? task->held : memory - vm->memory;
+    if (vm->memory >= memory)
+        task->held += vm->memory - memory;
+    else
+        task->held -= task->held < memory - vm->memory ? task->held : memory - vm->memory;
     if (status == LUA_YIELD) {
         if (SH_LIKELY(task->cancel != NULL)) {
             task->parked = true;
@@ -333,8 +335,10 @@ sh_task_t *sh_task_start(sh_vm_t *vm, const sh_task_opts_t *opts, sh_task_push_f
     vm->memory_limit = vm->budget.memory_bytes;
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     vm->memory_limit = UINT64_MAX;
-    if (status) end(task, status_of(vm, status), 1);
-    else run(task, lua_gettop(L) - 1);
+    if (status)
+        end(task, status_of(vm, status), 1);
+    else
+        run(task, lua_gettop(L) - 1);
     if (gone) return NULL;
     task->gone = NULL;
     return task;
@@ -349,9 +353,7 @@ void sh_task_cancel(sh_task_t *task, int status) {
     end(task, status, 0);
 }
 
-void sh_vm_cancel_tasks(sh_vm_t *vm) {
-    sh_list_each(it, tmp, &vm->tasks) sh_task_cancel(SH_CONTAINER_OF(it, sh_task_t, link), SH_ECANCELED);
-}
+void sh_vm_cancel_tasks(sh_vm_t *vm) { sh_list_each(it, tmp, &vm->tasks) sh_task_cancel(SH_CONTAINER_OF(it, sh_task_t, link), SH_ECANCELED); }
 
 /* ---- for primitives */
 

@@ -26,7 +26,7 @@ typedef enum sh_task_kind { SH_TASK_REQUEST, SH_TASK_EVENT, SH_TASK_SCHEDULE, SH
 
 /* What a task has used; over budget it ends with SH_EBUDGET. */
 typedef struct sh_task_account {
-    uint64_t lua_ns;      /* time inside Lua slices */
+    uint64_t lua_ns; /* time inside Lua slices */
     uint32_t slices, statements, rows, events;
     uint32_t log_lines;
     uint64_t sent_bytes;   /* parameters and events on their way to the database */
@@ -35,11 +35,11 @@ typedef struct sh_task_account {
 
 typedef struct sh_task_opts {
     sh_task_kind_t kind;
-    const char *name;      /* route template, subject or spec; borrowed until done */
-    sh_str_t request_id;   /* correlation id; copied, at most 64 bytes */
-    sh_str_t traceparent;  /* copied, at most 55 bytes */
-    sh_str_t user_id;      /* copied; "" for none */
-    uint64_t deadline_ms;  /* from now; 0: none */
+    const char *name;            /* route template, subject or spec; borrowed until done */
+    sh_str_t request_id;         /* correlation id; copied, at most 64 bytes */
+    sh_str_t traceparent;        /* copied, at most 55 bytes */
+    sh_str_t user_id;            /* copied; "" for none */
+    uint64_t deadline_ms;        /* from now; 0: none */
     uint64_t slice_ms, total_ms; /* 0: the vm's */
 } sh_task_opts_t;
 
@@ -57,8 +57,8 @@ sh_task_t *sh_task_start(sh_vm_t *vm, const sh_task_opts_t *opts, sh_task_push_f
 void sh_task_cancel(sh_task_t *task, int status);
 
 /* --- for primitives --- */
-sh_vm_t *sh_vm_of(lua_State *L);             /* cheap: it is the allocator's argument */
-sh_task_t *sh_task_current(lua_State *L);    /* raises a Lua error when no task runs (at load): "shama.db can be used only while handling a request" */
+sh_vm_t *sh_vm_of(lua_State *L);          /* cheap: it is the allocator's argument */
+sh_task_t *sh_task_current(lua_State *L); /* raises a Lua error when no task runs (at load): "shama.db can be used only while handling a request" */
 /* The task that runs, or the one whose end is being told; NULL when there is none. Whose is what Lua shows here? */
 sh_task_t *sh_task_owner(lua_State *L);
 sh_vm_t *sh_task_vm(const sh_task_t *task);

@@ -20,8 +20,10 @@ enum {
 /* Not every allocation comes by here: there is no room, or it is time to collect or to look at the budget. False: refused. */
 static bool grow_slow(sh_vm_t *vm, size_t more) {
     bool is_refused = vm->memory + more > vm->memory_limit;
-    if (is_refused) vm->denied = true;
-    else vm->allocated += more;
+    if (is_refused)
+        vm->denied = true;
+    else
+        vm->allocated += more;
     if (is_refused || vm->memory + more > vm->collect_at) vm->collect_wanted = true;
     if (!vm->hook_soon && (vm->collect_wanted || vm->allocated > vm->hook_at)) sh_task_hook_soon(vm);
     return !is_refused;
@@ -29,7 +31,8 @@ static bool grow_slow(sh_vm_t *vm, size_t more) {
 
 static inline bool grow(sh_vm_t *vm, size_t more) {
     uint64_t memory = vm->memory + more, allocated = vm->allocated + more;
-    if (SH_UNLIKELY(memory > vm->memory_limit || memory > vm->collect_at || allocated > vm->hook_at || vm->collect_wanted)) return grow_slow(vm, more);
+    if (SH_UNLIKELY(memory > vm->memory_limit || memory > vm->collect_at || allocated > vm->hook_at || vm->collect_wanted))
+        return grow_slow(vm, more);
     vm->allocated = allocated;
     return true;
 }
@@ -54,8 +57,10 @@ static int host_compile(lua_State *L) {
     sh_str_t source = sh_bundle_file(sh_vm_of(L)->bundle, path);
     lua_pushfstring(L, "@%s", path);
     if (source.ptr && luaL_loadbufferx(L, source.ptr, source.len, lua_tostring(L, -1), "t") == 0) return 1;
-    if (!source.ptr) lua_pushfstring(L, "there is no file %s", path);
-    else if (strncmp(lua_tostring(L, -1), path, strlen(path)) != 0) lua_pushfstring(L, "%s: %s", path, lua_tostring(L, -1));
+    if (!source.ptr)
+        lua_pushfstring(L, "there is no file %s", path);
+    else if (strncmp(lua_tostring(L, -1), path, strlen(path)) != 0)
+        lua_pushfstring(L, "%s: %s", path, lua_tostring(L, -1));
     lua_pushnil(L);
     lua_insert(L, -2);
     return 2;
@@ -98,8 +103,10 @@ static int host_nearest(lua_State *L) {
         if (!names[n]) break;
     }
     const char *near = sh_str_nearest(name, names, n);
-    if (near) lua_pushstring(L, near);
-    else lua_pushnil(L);
+    if (near)
+        lua_pushstring(L, near);
+    else
+        lua_pushnil(L);
     return 1;
 }
 
@@ -274,7 +281,8 @@ int sh_vm_load_step(sh_vm_t *vm, sh_buf_t *error) {
     }
     lua_gc(vm->L, LUA_GCCOLLECT, 0);
     if (vm->memory > vm->budget.memory_bytes / 2) {
-        sh_buf_printf(error, "rules/%s: the modules alone take %u KiB, more than half of budget.memory_mb", vm->service, (unsigned)(vm->memory >> 10));
+        sh_buf_printf(error, "rules/%s: the modules alone take %u KiB, more than half of budget.memory_mb", vm->service,
+                      (unsigned)(vm->memory >> 10));
         return SH_EMEMORY;
     }
     return SH_OK;

@@ -13,12 +13,12 @@
 
 /* Limits of a service; each has a key under `budget` in config/shama.lua. */
 typedef struct sh_budget {
-    uint64_t slice_ms;         /* CPU between two parks; 50 */
-    uint64_t task_ms;          /* CPU of a task; 500 */
-    uint64_t memory_bytes;     /* of the whole lua_State; 64 MiB */
+    uint64_t slice_ms;                             /* CPU between two parks; 50 */
+    uint64_t task_ms;                              /* CPU of a task; 500 */
+    uint64_t memory_bytes;                         /* of the whole lua_State; 64 MiB */
     uint32_t statements_max, rows_max, events_max; /* per task */
     uint64_t response_bytes_max;
-    uint64_t deadline_ms;      /* wall time of a request; 10,000 */
+    uint64_t deadline_ms;       /* wall time of a request; 10,000 */
     uint64_t event_deadline_ms; /* of an event; 30,000 */
 } sh_budget_t;
 
@@ -32,17 +32,17 @@ typedef struct sh_primitive {
 } sh_primitive_t;
 
 typedef struct sh_vm_opts {
-    const char *service;            /* folder under rules/; NULL: no manifest, for specs and the console */
-    sh_bundle_t *bundle;            /* retained */
+    const char *service;              /* folder under rules/; NULL: no manifest, for specs and the console */
+    sh_bundle_t *bundle;              /* retained */
     const sh_primitive_t *primitives; /* copied */
     size_t primitive_count;
     sh_budget_t budget;
     bool jit;
-    bool trusted;                   /* specs: full standard library for the outer chunk; rule modules stay sandboxed */
-    uv_loop_t *loop;                /* for deadlines */
-    sh_slot_t *slot;                /* the worker's place on the board, or NULL */
+    bool trusted;    /* specs: full standard library for the outer chunk; rule modules stay sandboxed */
+    uv_loop_t *loop; /* for deadlines */
+    sh_slot_t *slot; /* the worker's place on the board, or NULL */
     sh_log_t *log;
-    void *user;                     /* sh_vm_user() */
+    void *user; /* sh_vm_user() */
 } sh_vm_opts_t;
 
 /* Creates the state and its sandbox; loads no rule yet. SH_EMEMORY or SH_EINVAL with `error`. */
@@ -61,7 +61,7 @@ uv_loop_t *sh_vm_loop(const sh_vm_t *vm);
 void *sh_vm_user(const sh_vm_t *vm);
 lua_State *sh_vm_lua(const sh_vm_t *vm); /* the main state; for primitives' registry refs and for specs */
 const char *sh_vm_version(const sh_vm_t *vm);
-uint32_t sh_vm_tasks(const sh_vm_t *vm);  /* running and parked */
+uint32_t sh_vm_tasks(const sh_vm_t *vm); /* running and parked */
 uint64_t sh_vm_memory(const sh_vm_t *vm);
 /* Ends every parked task with SH_ECANCELED. */
 void sh_vm_cancel(sh_vm_t *vm);
@@ -75,7 +75,8 @@ void sh_vm_push_function(lua_State *L, const char *name);
 /* Rules see their modules' tables through frozen userdata. Is the value at `index` one? Then its table is pushed. */
 bool sh_vm_melt(lua_State *L, int index);
 
-/* Text of message `code` in `language` with {param}s filled from the table at `params` (0: none); falls back to es, then to the code. Pushes a string. */
+/* Text of message `code` in `language` with {param}s filled from the table at `params` (0: none); falls back to es, then to the code. Pushes a
+ * string. */
 void sh_vm_push_message(lua_State *L, const char *code, const char *language, int params);
 
 #endif

@@ -36,8 +36,8 @@ struct sh_vm {
     uint64_t slice_memory;      /* held when the slice began */
     uint64_t collected;         /* held after the last full collection */
     bool collect_wanted, hook_soon;
-    bool denied;                /* an allocation failed in this slice */
-    bool crowded;               /* a full collection left more than that: somebody holds it */
+    bool denied;  /* an allocation failed in this slice */
+    bool crowded; /* a full collection left more than that: somebody holds it */
 
     /* tasks */
     sh_list_t tasks; /* sh_task_t.link */
@@ -53,14 +53,14 @@ struct sh_vm {
     /* the slice that runs now */
     uint64_t slice_started_ns, slice_check_ns, slice_cpu_ns;
     uint64_t slice_limit_ns;
-    int over;             /* SH_EBUDGET or SH_EMEMORY while unwinding */
-    sh_buf_t traceback;   /* where it was */
+    int over;           /* SH_EBUDGET or SH_EMEMORY while unwinding */
+    sh_buf_t traceback; /* where it was */
 
     /* the load */
     sh_coroutine_t loader;
-    int functions_ref;    /* what lua/host/sandbox.lua returned */
-    int messages_ref;     /* { es = {...}, en = {...} } */
-    sh_arena_t arena;     /* of the manifest */
+    int functions_ref; /* what lua/host/sandbox.lua returned */
+    int messages_ref;  /* { es = {...}, en = {...} } */
+    sh_arena_t arena;  /* of the manifest */
     sh_manifest_t *manifest;
 };
 

@@ -13,9 +13,7 @@ static void conn_pump(sh_http_conn_t *conn, const char *bytes, size_t len);
 static void conn_flush(sh_http_conn_t *conn);
 static void conn_linger(sh_http_conn_t *conn);
 
-static sh_http_exchange_t *exchange_of(sh_http_request_t *request) {
-    return SH_CONTAINER_OF(request, sh_http_exchange_t, request);
-}
+static sh_http_exchange_t *exchange_of(sh_http_request_t *request) { return SH_CONTAINER_OF(request, sh_http_exchange_t, request); }
 
 /* ---- states ---- */
 
@@ -57,8 +55,7 @@ static void exchange_finish(sh_http_exchange_t *exchange, uint64_t bytes_sent) {
         conn->queued--;
     }
     if (exchange->is_dispatched) server->in_flight--;
-    if (exchange->is_seen && server->handlers.on_done)
-        server->handlers.on_done(server->data, &exchange->request, exchange->status, bytes_sent);
+    if (exchange->is_seen && server->handlers.on_done) server->handlers.on_done(server->data, &exchange->request, exchange->status, bytes_sent);
     sh_http_exchange_destroy(exchange);
 }
 
@@ -246,8 +243,7 @@ static bool conn_take_head(sh_http_conn_t *conn, sh_http_exchange_t *exchange, b
     int status = server->handlers.on_head ? server->handlers.on_head(server->data, request, &parser->body_bytes_max) : 0;
     if (conn->is_closing) return false; /* on_head closed the server; the exchange is gone */
     if (!status) {
-        if (has_body && parser->expects_continue && !has_more && parser->content_length <= parser->body_bytes_max)
-            conn->owes_continue = true;
+        if (has_body && parser->expects_continue && !has_more && parser->content_length <= parser->body_bytes_max) conn->owes_continue = true;
         return true;
     }
     exchange->refused = status;
@@ -273,9 +269,7 @@ static void conn_take_request(sh_http_conn_t *conn, sh_http_exchange_t *exchange
     server->handlers.on_request(server->data, &exchange->request);
 }
 
-static bool conn_takes_more(const sh_http_conn_t *conn) {
-    return conn->is_last || conn->reading || conn->queued < conn->server->opts.pipeline_max;
-}
+static bool conn_takes_more(const sh_http_conn_t *conn) { return conn->is_last || conn->reading || conn->queued < conn->server->opts.pipeline_max; }
 
 /* Feeds one exchange until it needs more bytes or is over. Returns the bytes used. */
 static size_t conn_read_exchange(sh_http_conn_t *conn, const char *bytes, size_t len) {
@@ -346,12 +340,14 @@ static void conn_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *buf) {
 
 /* Reading goes on exactly while bytes can be used, or an end of the peer can be noticed at no cost. */
 static void conn_set_reading(sh_http_conn_t *conn) {
-    bool wants = !conn->is_closing && !conn->is_peer_closed && !conn->held.len && conn_takes_more(conn) &&
-                 conn->dropped_bytes <= SH_HTTP_LINGER_BYTES_MAX;
+    bool wants =
+        !conn->is_closing && !conn->is_peer_closed && !conn->held.len && conn_takes_more(conn) && conn->dropped_bytes <= SH_HTTP_LINGER_BYTES_MAX;
     if (wants == conn->is_reading || conn->is_closing) return;
     conn->is_reading = wants;
-    if (wants) SH_ASSERT(uv_read_start((uv_stream_t *)&conn->tcp, conn_alloc, conn_read) == 0);
-    else uv_read_stop((uv_stream_t *)&conn->tcp);
+    if (wants)
+        SH_ASSERT(uv_read_start((uv_stream_t *)&conn->tcp, conn_alloc, conn_read) == 0);
+    else
+        uv_read_stop((uv_stream_t *)&conn->tcp);
 }
 
 /* Takes what was read (or what was held back), answers what can be answered, until neither goes on. */
@@ -385,8 +381,10 @@ static void conn_linger(sh_http_conn_t *conn) {
     conn->owes_continue = false;
     conn_abort_reading(conn);
     sh_buf_dispose(&conn->held);
-    if (conn->is_peer_closed || uv_fileno((uv_handle_t *)&conn->tcp, &fd) < 0 || shutdown(fd, SHUT_WR) < 0) sh_http_conn_close(conn);
-    else conn_tell_gone(conn);
+    if (conn->is_peer_closed || uv_fileno((uv_handle_t *)&conn->tcp, &fd) < 0 || shutdown(fd, SHUT_WR) < 0)
+        sh_http_conn_close(conn);
+    else
+        conn_tell_gone(conn);
 }
 
 /* ---- from outside ---- */

@@ -16,9 +16,9 @@
 #include <netinet/in.h>
 
 enum {
-    SH_HTTP_READ_BYTES = 65536,          /* the one read buffer of a server */
-    SH_HTTP_STATUS_GONE = 499,           /* told by on_done when the client went away before its request was whole */
-    SH_HTTP_DATE_LEN = 29,               /* "Tue, 24 Nov 2026 09:06:14 GMT" */
+    SH_HTTP_READ_BYTES = 65536, /* the one read buffer of a server */
+    SH_HTTP_STATUS_GONE = 499,  /* told by on_done when the client went away before its request was whole */
+    SH_HTTP_DATE_LEN = 29,      /* "Tue, 24 Nov 2026 09:06:14 GMT" */
     SH_HTTP_LINGER_MS = 2000,
     SH_HTTP_LINGER_BYTES_MAX = 16 << 20, /* read and dropped behind the last answer */
     SH_HTTP_DISCARD_BYTES_MAX = 65536,   /* a refused body up to this size is read over, so that the connection can be kept */
@@ -28,7 +28,12 @@ enum {
 };
 
 typedef enum sh_http_conn_state {
-    SH_HTTP_CONN_IDLE, SH_HTTP_CONN_HEAD, SH_HTTP_CONN_BODY, SH_HTTP_CONN_BUSY, SH_HTTP_CONN_WRITE, SH_HTTP_CONN_LINGER,
+    SH_HTTP_CONN_IDLE,
+    SH_HTTP_CONN_HEAD,
+    SH_HTTP_CONN_BODY,
+    SH_HTTP_CONN_BUSY,
+    SH_HTTP_CONN_WRITE,
+    SH_HTTP_CONN_LINGER,
     SH_HTTP_CONN_CLOSING,
     SH_HTTP_CONN_STATES,
 } sh_http_conn_state_t;
@@ -36,16 +41,16 @@ typedef enum sh_http_conn_state {
 typedef struct sh_http_exchange {
     sh_http_request_t request; /* its link: place in conn->queue, or in server->spare */
     sh_http_parser_t parser;
-    int refused;               /* status that on_head gave; its small body is being read over */
-    bool is_seen;              /* the edge knows it: on_done is owed */
-    bool is_dispatched;        /* on_request was called */
+    int refused;        /* status that on_head gave; its small body is being read over */
+    bool is_seen;       /* the edge knows it: on_done is owed */
+    bool is_dispatched; /* on_request was called */
     bool is_answered;
     bool is_gone_told;
-    bool closes;               /* the connection ends behind this answer */
+    bool closes; /* the connection ends behind this answer */
     int status;
-    sh_str_t head;             /* of the answer, in the arena; with the body when that is small */
+    sh_str_t head; /* of the answer, in the arena; with the body when that is small */
     sh_buf_t body;
-    size_t body_len;           /* bytes of `body` to send: 0 for HEAD */
+    size_t body_len; /* bytes of `body` to send: 0 for HEAD */
 } sh_http_exchange_t;
 
 struct sh_http_server {
@@ -58,7 +63,7 @@ struct sh_http_server {
     sh_log_t *log;
     sh_list_t states[SH_HTTP_CONN_STATES];
     uint32_t connections, in_flight;
-    sh_list_t spare;           /* exchanges with a warm arena */
+    sh_list_t spare; /* exchanges with a warm arena */
     uint32_t spare_count;
     bool is_draining, is_closing, is_listener_closed;
     void (*drained_fn)(void *data);
@@ -73,23 +78,23 @@ struct sh_http_server {
 struct sh_http_conn {
     sh_http_server_t *server;
     uv_tcp_t tcp;
-    sh_list_t link;            /* in server->states[state] */
+    sh_list_t link; /* in server->states[state] */
     uint8_t state;
-    bool is_pumping;           /* sh_http_conn_pump is on the stack: answers wait for its end and travel together */
-    bool is_reading;           /* uv_read_start is in force */
-    bool is_last;              /* no request is taken any more */
-    bool is_peer_closed;       /* EOF came */
+    bool is_pumping;     /* sh_http_conn_pump is on the stack: answers wait for its end and travel together */
+    bool is_reading;     /* uv_read_start is in force */
+    bool is_last;        /* no request is taken any more */
+    bool is_peer_closed; /* EOF came */
     bool is_lingering, is_closing, is_closed;
-    bool owes_continue;        /* 100 Continue, once what comes before is written */
-    bool is_restarted;         /* the same state again, for another request or write: its time starts anew */
+    bool owes_continue; /* 100 Continue, once what comes before is written */
+    bool is_restarted;  /* the same state again, for another request or write: its time starts anew */
     uint64_t since_ms;
     sh_http_exchange_t *reading;
-    sh_list_t queue;           /* in the order of arrival */
-    uint32_t queued, writing;  /* of those: being written by `write` */
+    sh_list_t queue;          /* in the order of arrival */
+    uint32_t queued, writing; /* of those: being written by `write` */
     uint32_t served;
-    sh_buf_t held;             /* read, not yet parsed: more requests than pipeline_max */
+    sh_buf_t held; /* read, not yet parsed: more requests than pipeline_max */
     uv_write_t write;
-    size_t write_left;         /* as of the last look of the timer */
+    size_t write_left; /* as of the last look of the timer */
     size_t dropped_bytes;
     char peer[INET6_ADDRSTRLEN];
 };

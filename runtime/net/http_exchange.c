@@ -89,14 +89,14 @@ static bool has_body(int status) { return status >= 200 && status != 204 && stat
 
 void sh_http_exchange_answer(sh_http_exchange_t *exchange, sh_http_response_t *response, bool closes) {
     static const size_t fixed = sizeof "HTTP/1.1 200 \r\nDate: \r\nContent-Type: \r\nContent-Length: 18446744073709551615\r\n"
-                                       "Connection: keep-alive\r\n\r\n" + SH_HTTP_DATE_LEN;
+                                       "Connection: keep-alive\r\n\r\n" +
+                                SH_HTTP_DATE_LEN;
     const char *reason = sh_http_reason(response->status);
     size_t reason_len = strlen(reason), type_len = response->content_type ? strlen(response->content_type) : 0;
     bool carries = has_body(response->status), sends = carries && exchange->request.method != SH_HTTP_HEAD;
     bool beside = sends && response->body.len <= BODY_BESIDE_HEAD_MAX;
     size_t room = fixed + reason_len + type_len + (beside ? response->body.len : 0);
-    for (uint32_t i = 0; i < response->header_count; i++)
-        room += response->headers[i].name.len + response->headers[i].value.len + 4;
+    for (uint32_t i = 0; i < response->header_count; i++) room += response->headers[i].name.len + response->headers[i].value.len + 4;
 
     char *start = sh_arena_alloc(&exchange->request.arena, room);
     writer_t w = {start};
@@ -122,8 +122,10 @@ void sh_http_exchange_answer(sh_http_exchange_t *exchange, sh_http_response_t *r
         put_field(&w, response->headers[i].value.ptr, response->headers[i].value.len);
         put_lit(&w, "\r\n");
     }
-    if (closes) put_lit(&w, "Connection: close\r\n");
-    else if (!exchange->parser.is_1_1) put_lit(&w, "Connection: keep-alive\r\n");
+    if (closes)
+        put_lit(&w, "Connection: close\r\n");
+    else if (!exchange->parser.is_1_1)
+        put_lit(&w, "Connection: keep-alive\r\n");
     put_lit(&w, "\r\n");
     if (beside && response->body.len) put(&w, response->body.ptr, response->body.len);
 

@@ -14,13 +14,11 @@ struct sh_http_local {
     void *handlers_data;
     sh_http_local_fn fn; /* NULL: abandoned */
     void *data;
-    bool is_seen;        /* the handlers know it: on_done is owed */
-    bool *gone;          /* told while sh_http_local_start() is on the stack */
+    bool is_seen; /* the handlers know it: on_done is owed */
+    bool *gone;   /* told while sh_http_local_start() is on the stack */
 };
 
-static bool has_body(const sh_http_local_t *local, int status) {
-    return local->request.method != SH_HTTP_HEAD && status != 204 && status != 304;
-}
+static bool has_body(const sh_http_local_t *local, int status) { return local->request.method != SH_HTTP_HEAD && status != 204 && status != 304; }
 
 /* The one end of every request; frees it. */
 static void answer(sh_http_local_t *local, sh_http_response_t *response) {
@@ -67,8 +65,10 @@ static void run(sh_http_local_t *local, sh_str_t bytes) {
         parser->discards = refused != 0;
     }
     if (!refused && at < bytes.len) refused = 400;
-    if (refused) refuse(local, refused, sh_http_reason(refused));
-    else local->handlers->on_request(local->handlers_data, &local->request);
+    if (refused)
+        refuse(local, refused, sh_http_reason(refused));
+    else
+        local->handlers->on_request(local->handlers_data, &local->request);
 }
 
 sh_http_local_t *sh_http_local_start(const sh_http_opts_t *opts, const sh_http_handlers_t *handlers, void *handlers_data, sh_str_t bytes,

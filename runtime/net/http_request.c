@@ -27,11 +27,17 @@ static const struct {
     sh_str_t name;
     sh_http_method_t method;
 } methods[] = {
-    {SH_STR("GET"), SH_HTTP_GET},       {SH_STR("POST"), SH_HTTP_POST},     {SH_STR("HEAD"), SH_HTTP_HEAD},
-    {SH_STR("PUT"), SH_HTTP_PUT},       {SH_STR("PATCH"), SH_HTTP_PATCH},   {SH_STR("DELETE"), SH_HTTP_DELETE},
+    {SH_STR("GET"), SH_HTTP_GET},
+    {SH_STR("POST"), SH_HTTP_POST},
+    {SH_STR("HEAD"), SH_HTTP_HEAD},
+    {SH_STR("PUT"), SH_HTTP_PUT},
+    {SH_STR("PATCH"), SH_HTTP_PATCH},
+    {SH_STR("DELETE"), SH_HTTP_DELETE},
     {SH_STR("OPTIONS"), SH_HTTP_OPTIONS},
     /* known, so that the router can say 405; all else is 501, among it CONNECT and the RTSP methods that llhttp takes */
-    {SH_STR("TRACE"), SH_HTTP_METHOD_OTHER}, {SH_STR("PROPFIND"), SH_HTTP_METHOD_OTHER}, {SH_STR("SEARCH"), SH_HTTP_METHOD_OTHER},
+    {SH_STR("TRACE"), SH_HTTP_METHOD_OTHER},
+    {SH_STR("PROPFIND"), SH_HTTP_METHOD_OTHER},
+    {SH_STR("SEARCH"), SH_HTTP_METHOD_OTHER},
 };
 
 static bool method_of(sh_str_t name, sh_http_method_t *out) {
@@ -198,7 +204,8 @@ typedef struct {
     size_t at; /* of the slice in the request, or SIZE_MAX for the framing's own */
 } field_t;
 
-#define FIELD(text, kind, member) {SH_STR(text), kind, offsetof(sh_http_request_t, member)}
+#define FIELD(text, kind, member)                                                                                                                    \
+    { SH_STR(text), kind, offsetof(sh_http_request_t, member) }
 static const field_t fields[] = {
     FIELD("accept", FIELD_LIST, accept),
     FIELD("origin", FIELD_ONCE, origin),
@@ -364,13 +371,11 @@ static sh_http_event_t feed_body(sh_http_parser_t *p, const char *bytes, size_t 
         uint64_t body_before = p->body_bytes;
         llhttp_errno_t rc = llhttp_execute(&p->llhttp, bytes, len);
         if (p->bad_status) return SH_HTTP_EVENT_BAD;
-        if (rc != HPE_OK && !(rc == HPE_PAUSED && p->message_whole))
-            return bad(p, 400, p->llhttp.reason ? p->llhttp.reason : "malformed body");
+        if (rc != HPE_OK && !(rc == HPE_PAUSED && p->message_whole)) return bad(p, 400, p->llhttp.reason ? p->llhttp.reason : "malformed body");
         *used = p->message_whole ? (size_t)(llhttp_get_error_pos(&p->llhttp) - bytes) : len;
         /* Chunk sizes, extensions and trailers cost the peer nothing and us time: they are bounded by what they carry. */
         p->framing_bytes += *used - (p->body_bytes - body_before);
-        if (p->framing_bytes > p->opts->header_bytes_max + FRAMING_PER_BYTE * p->body_bytes)
-            return bad(p, 400, "more chunk framing than body");
+        if (p->framing_bytes > p->opts->header_bytes_max + FRAMING_PER_BYTE * p->body_bytes) return bad(p, 400, "more chunk framing than body");
         if (!p->message_whole) return SH_HTTP_EVENT_MORE;
     }
     p->request->body = sh_buf_str(&p->body);

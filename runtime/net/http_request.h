@@ -24,30 +24,30 @@ typedef enum sh_http_event {
 typedef enum sh_http_stage { SH_HTTP_STAGE_HEAD, SH_HTTP_STAGE_BODY, SH_HTTP_STAGE_END } sh_http_stage_t;
 
 typedef struct sh_http_parser {
-    sh_http_request_t *request;  /* filled in; its arena is used */
-    const sh_http_opts_t *opts;  /* borrowed: the limits */
+    sh_http_request_t *request; /* filled in; its arena is used */
+    const sh_http_opts_t *opts; /* borrowed: the limits */
     llhttp_t llhttp;
     sh_http_stage_t stage;
 
     /* the head's scan; offsets count from the first byte of this request */
-    sh_buf_t partial;            /* a head that came in pieces */
-    size_t head_at;              /* past an empty line before the request line */
-    size_t line_at, search_at;   /* start of the current line; where its LF has not been looked for yet */
+    sh_buf_t partial;          /* a head that came in pieces */
+    size_t head_at;            /* past an empty line before the request line */
+    size_t line_at, search_at; /* start of the current line; where its LF has not been looked for yet */
     size_t method_len, target_at, target_len;
-    uint32_t lines;              /* field lines so far */
+    uint32_t lines; /* field lines so far */
     bool has_request_line;
     sh_http_header_t *headers;
     uint32_t header_count;
 
     bool head_whole, message_whole; /* set by llhttp's callbacks */
     bool is_1_1, chunked, expects_continue, discards;
-    uint64_t content_length;     /* 0 when absent */
+    uint64_t content_length; /* 0 when absent */
     uint64_t body_bytes_max, body_bytes;
-    uint64_t framing_bytes;      /* of a chunked body: what is not body */
+    uint64_t framing_bytes; /* of a chunked body: what is not body */
     sh_buf_t body;
 
     int bad_status;
-    const char *bad_reason;      /* static text */
+    const char *bad_reason; /* static text */
 } sh_http_parser_t;
 
 /* `request` has an initialized, empty arena. */

@@ -31,8 +31,8 @@ const char *sh_http_server_date(sh_http_server_t *server) {
         gmtime_r(&now, &tm);
         char text[64];
         /* strftime would ask the locale */
-        snprintf(text, sizeof text, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday, tm.tm_mday,
-                 months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        snprintf(text, sizeof text, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon,
+                 tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
         memcpy(server->date, text, SH_HTTP_DATE_LEN);
         server->date_ms = now_ms;
     }
@@ -142,8 +142,8 @@ static uint64_t tick_ms_of(const sh_http_server_t *server) {
     return tick_ms < TICK_MS_MIN ? TICK_MS_MIN : tick_ms;
 }
 
-int sh_http_server_create(uv_loop_t *loop, int fd, const sh_http_opts_t *opts, const sh_http_handlers_t *handlers, void *data,
-                          sh_log_t *log, sh_http_server_t **out) {
+int sh_http_server_create(uv_loop_t *loop, int fd, const sh_http_opts_t *opts, const sh_http_handlers_t *handlers, void *data, sh_log_t *log,
+                          sh_http_server_t **out) {
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (own < 0) return SH_EIO;
     sh_http_server_t *server = sh_calloc(1, sizeof *server);
@@ -157,8 +157,10 @@ int sh_http_server_create(uv_loop_t *loop, int fd, const sh_http_opts_t *opts, c
     SH_ASSERT(uv_tcp_init(loop, &server->listener) == 0);
     server->timer.data = server->listener.data = server;
     int rc = uv_tcp_open(&server->listener, own);
-    if (rc < 0) close(own);
-    else rc = uv_listen((uv_stream_t *)&server->listener, BACKLOG, server_connection);
+    if (rc < 0)
+        close(own);
+    else
+        rc = uv_listen((uv_stream_t *)&server->listener, BACKLOG, server_connection);
     if (rc < 0) {
         sh_log_error(log, "cannot listen", SH_LOG_C("error", uv_strerror(rc)));
         sh_http_server_close(server, NULL, NULL); /* freed by the loop's next turns */

@@ -20,7 +20,13 @@ typedef struct sh_http_request sh_http_request_t;
 typedef struct sh_http_response sh_http_response_t;
 
 typedef enum sh_http_method {
-    SH_HTTP_GET, SH_HTTP_HEAD, SH_HTTP_POST, SH_HTTP_PUT, SH_HTTP_PATCH, SH_HTTP_DELETE, SH_HTTP_OPTIONS,
+    SH_HTTP_GET,
+    SH_HTTP_HEAD,
+    SH_HTTP_POST,
+    SH_HTTP_PUT,
+    SH_HTTP_PATCH,
+    SH_HTTP_DELETE,
+    SH_HTTP_OPTIONS,
     SH_HTTP_METHOD_OTHER,
 } sh_http_method_t;
 
@@ -29,24 +35,24 @@ typedef struct sh_http_header {
 } sh_http_header_t;
 
 struct sh_http_request {
-    sh_arena_t arena;          /* everything below lives here */
+    sh_arena_t arena; /* everything below lives here */
     sh_http_conn_t *conn;
-    sh_list_t link;            /* the server's: place in the connection's queue */
+    sh_list_t link; /* the server's: place in the connection's queue */
     sh_http_method_t method;
     sh_str_t method_name;
-    sh_str_t target;           /* as sent */
-    sh_str_t path;             /* percent-decoded, no dot segments, never with %00 */
-    sh_str_t query;            /* raw, without '?' */
+    sh_str_t target; /* as sent */
+    sh_str_t path;   /* percent-decoded, no dot segments, never with %00 */
+    sh_str_t query;  /* raw, without '?' */
     const sh_http_header_t *headers;
     uint32_t header_count;
     /* found while parsing, because each request needs them; empty when absent */
-    sh_str_t authorization, content_type, accept, accept_language, accept_encoding, request_id, traceparent,
-             if_match, if_none_match, idempotency_key, origin, forwarded_for;
-    sh_str_t body;             /* whole; contiguous */
-    uint64_t started_ns;       /* monotonic, first byte of the request */
+    sh_str_t authorization, content_type, accept, accept_language, accept_encoding, request_id, traceparent, if_match, if_none_match, idempotency_key,
+        origin, forwarded_for;
+    sh_str_t body;       /* whole; contiguous */
+    uint64_t started_ns; /* monotonic, first byte of the request */
     bool keep_alive;
-    bool client_gone;          /* the peer closed or reset before the answer */
-    void *user;                /* the edge's own state for this request */
+    bool client_gone;                            /* the peer closed or reset before the answer */
+    void *user;                                  /* the edge's own state for this request */
     void (*on_gone)(sh_http_request_t *request); /* set by the edge: client vanished before sh_http_respond; may be NULL */
     /* NULL: sh_http_respond() answers on `conn`. Else the request came by none (http_local) and this takes its answer. */
     void (*respond)(sh_http_request_t *request, sh_http_response_t *response);
@@ -56,20 +62,20 @@ struct sh_http_request {
  * Content-Length, Date, Connection are the server's. For HEAD the body is counted and not sent; 204 and 304 have none. */
 struct sh_http_response {
     int status;
-    const char *content_type;         /* NULL: none */
+    const char *content_type; /* NULL: none */
     const sh_http_header_t *headers;
     uint32_t header_count;
     sh_buf_t body;
-    bool close;                       /* end the connection after this answer */
+    bool close; /* end the connection after this answer */
 };
 
 typedef struct sh_http_opts {
-    uint32_t connections_max;        /* per worker; above it: 503 and close */
-    uint32_t header_bytes_max;       /* request line and header section together; 431 (or 414 for the line) */
-    uint32_t header_count_max;       /* 431 */
-    uint32_t target_bytes_max;       /* 414 */
-    uint64_t body_bytes_max;         /* unless on_head says another limit; 413 */
-    uint32_t pipeline_max;           /* requests taken from one connection at a time; reading stops above it */
+    uint32_t connections_max;  /* per worker; above it: 503 and close */
+    uint32_t header_bytes_max; /* request line and header section together; 431 (or 414 for the line) */
+    uint32_t header_count_max; /* 431 */
+    uint32_t target_bytes_max; /* 414 */
+    uint64_t body_bytes_max;   /* unless on_head says another limit; 413 */
+    uint32_t pipeline_max;     /* requests taken from one connection at a time; reading stops above it */
     uint64_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms;
     uint32_t keep_alive_requests_max;
 } sh_http_opts_t;
@@ -89,8 +95,8 @@ typedef struct sh_http_handlers {
 } sh_http_handlers_t;
 
 /* Listens on `fd`, a bound and listening socket that stays the caller's (dup'd; the server sets CLOEXEC on its copy). `log`, `data` are borrowed. */
-int sh_http_server_create(uv_loop_t *loop, int fd, const sh_http_opts_t *opts, const sh_http_handlers_t *handlers, void *data,
-                          sh_log_t *log, sh_http_server_t **out) SH_MUSTCHECK;
+int sh_http_server_create(uv_loop_t *loop, int fd, const sh_http_opts_t *opts, const sh_http_handlers_t *handlers, void *data, sh_log_t *log,
+                          sh_http_server_t **out) SH_MUSTCHECK;
 /* Stops accepting; open connections finish their requests with `Connection: close`, idle ones are closed. `fn` runs when none is left. */
 void sh_http_server_drain(sh_http_server_t *server, void (*fn)(void *data), void *data);
 /* Closes whatever is left, then frees the server in the last close callback and calls `fn`. Requests that are still unanswered learn it by

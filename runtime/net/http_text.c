@@ -7,14 +7,14 @@
 
 /* tchar of RFC 9110, 5.6.2 */
 static const bool token_char[256] = {
-    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1,
-    ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1,
+    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1,
+    ['*'] = 1,         ['+'] = 1,         ['-'] = 1,         ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1,
 };
 
 /* unreserved, sub-delims and '%' of RFC 3986; ':' and brackets are looked at one by one */
 static const bool host_char[256] = {
-    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['-'] = 1, ['.'] = 1, ['_'] = 1, ['~'] = 1, ['%'] = 1,
-    ['!'] = 1, ['$'] = 1, ['&'] = 1, ['\''] = 1, ['('] = 1, [')'] = 1, ['*'] = 1, ['+'] = 1, [','] = 1, [';'] = 1, ['='] = 1,
+    ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1, ['-'] = 1, ['.'] = 1, ['_'] = 1, ['~'] = 1, ['%'] = 1, ['!'] = 1, ['$'] = 1,
+    ['&'] = 1,         ['\''] = 1,        ['('] = 1,         [')'] = 1, ['*'] = 1, ['+'] = 1, [','] = 1, [';'] = 1, ['='] = 1,
 };
 
 bool sh_http_is_token(sh_str_t text) {
@@ -76,8 +76,7 @@ int sh_http_path_decode(sh_arena_t *arena, sh_str_t raw, sh_str_t *out, const ch
             if (c == '%') {
                 if ((c = escape_at(raw, i)) < 0) return *reason = "bad percent escape in the path", SH_EINVAL;
                 /* An escaped slash would make one segment look like two to whoever decodes next. */
-                if (c < 0x20 || c == 0x7f || c == '/' || c == '\\')
-                    return *reason = "forbidden character escaped in the path", SH_EINVAL;
+                if (c < 0x20 || c == 0x7f || c == '/' || c == '\\') return *reason = "forbidden character escaped in the path", SH_EINVAL;
                 i += 2;
             }
             to[len++] = (char)c;

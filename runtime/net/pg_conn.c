@@ -13,8 +13,9 @@
 #include <sys/socket.h>
 
 enum {
-    STUCK_EXTRA_MS = 2000,     /* beyond statement_timeout: then the server or the network is gone */
-    BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 5000,
+    STUCK_EXTRA_MS = 2000, /* beyond statement_timeout: then the server or the network is gone */
+    BACKOFF_MIN_MS = 50,
+    BACKOFF_MAX_MS = 5000,
 };
 
 /* ---- results */
@@ -83,8 +84,10 @@ static void set_up(sh_pg_conn_t *conn);
 /* DISCARD ALL, or another server behind a pooler: neither statements nor settings are there any more. */
 static void start_over(sh_pg_conn_t *conn) {
     sh_pg_prepared_forget(&conn->prepared);
-    if (conn->in_transaction || sh_list_is_linked(&conn->setup.link)) sh_pg_conn_doom(conn);
-    else set_up(conn);
+    if (conn->in_transaction || sh_list_is_linked(&conn->setup.link))
+        sh_pg_conn_doom(conn);
+    else
+        set_up(conn);
 }
 
 static void look_at_first(sh_pg_conn_t *conn) {
@@ -108,8 +111,10 @@ static void complete(sh_pg_conn_t *conn, sh_pg_flight_t *flight) {
 }
 
 static void fail_command(sh_pg_conn_t *conn, sh_pg_flight_t *flight, const sh_pg_command_t *command, PGresult *r) {
-    if (command->kind == SH_PG_CMD_PARSE) sh_pg_prepared_drop(&conn->prepared, command->prepared, false);
-    else if (command->prepared && has_state(r, "0A000")) sh_pg_prepared_drop(&conn->prepared, command->prepared, true); /* its result type changed */
+    if (command->kind == SH_PG_CMD_PARSE)
+        sh_pg_prepared_drop(&conn->prepared, command->prepared, false);
+    else if (command->prepared && has_state(r, "0A000"))
+        sh_pg_prepared_drop(&conn->prepared, command->prepared, true);                                             /* its result type changed */
     if (command->kind == SH_PG_CMD_COMMIT && PQresultStatus(r) == PGRES_FATAL_ERROR) conn->in_transaction = false; /* a refused COMMIT ends it */
     if (flight->failure || PQresultStatus(r) == PGRES_PIPELINE_ABORTED) {
         PQclear(r);
@@ -149,8 +154,10 @@ static bool take_result(sh_pg_conn_t *conn, PGresult *r) {
         return false;
     }
     sh_pg_command_t command = flight->commands[flight->done++];
-    if (SH_LIKELY(status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)) succeed_command(conn, flight, &command, r);
-    else fail_command(conn, flight, &command, r);
+    if (SH_LIKELY(status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY))
+        succeed_command(conn, flight, &command, r);
+    else
+        fail_command(conn, flight, &command, r);
     if (command.prepared) sh_pg_prepared_unpin(command.prepared);
     if (SH_UNLIKELY(PQstatus(conn->pg) == CONNECTION_BAD)) {
         sh_pg_conn_lose(conn, PQerrorMessage(conn->pg));
@@ -211,7 +218,12 @@ void sh_pg_conn_lose(sh_pg_conn_t *conn, const char *why) {
         sh_list_unlink(&flight->link);
         sh_pg_error_t error = {
             .code = flight->is_sent && flight->has_effect ? SH_EMAYBE : SH_EUNAVAILABLE,
-            .message = reason, .detail = "", .constraint = "", .table = "", .column = "", .statement = -1,
+            .message = reason,
+            .detail = "",
+            .constraint = "",
+            .table = "",
+            .column = "",
+            .statement = -1,
         };
         if (flight->failure && !is_fatal(flight->failure)) fill_error(&error, flight); /* the answer had come: only its Sync is missing */
         finish(flight, &error);
@@ -282,7 +294,8 @@ static void write_out(sh_pg_conn_t *conn) {
     if (conn->unsynced && !conn->is_doomed) sync_now(conn);
     if (conn->is_corked) cork(conn, 0);
     const char *why = PQerrorMessage(conn->pg);
-    if (conn->is_doomed) sh_pg_conn_lose(conn, *why ? why : "the connection cannot be used any more");
+    if (conn->is_doomed)
+        sh_pg_conn_lose(conn, *why ? why : "the connection cannot be used any more");
     else if (flush(conn) && conn->has_unread) {
         conn->has_unread = false;
         drain(conn);

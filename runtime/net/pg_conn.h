@@ -37,12 +37,12 @@ void sh_pg_turn_want(sh_pg_turn_t *turn);
 /* ---- flights */
 
 enum {
-    SH_PG_FLIGHT_MAX = 1024,        /* statements of a flight */
+    SH_PG_FLIGHT_MAX = 1024, /* statements of a flight */
     SH_PG_PARAMS_MAX = 64,
     SH_PG_INLINE_COMMANDS = 8,
     SH_PG_INLINE_ROWS = 4,
-    SH_PG_INTERNAL = 1 << 16,       /* a flight flag: may hold control statements */
-    SH_PG_BINARY_ROWS = 1 << 17,    /* another: see sh_pg_session_query_bytes() */
+    SH_PG_INTERNAL = 1 << 16,    /* a flight flag: may hold control statements */
+    SH_PG_BINARY_ROWS = 1 << 17, /* another: see sh_pg_session_query_bytes() */
 };
 
 typedef struct sh_pg_command {
@@ -57,11 +57,11 @@ struct sh_pg_flight {
     sh_pg_flight_fn fn;
     void *data;
     uint32_t command_count, command_cap, done, statement_count;
-    bool is_sent;       /* its Sync was given to the socket */
-    bool is_binary;     /* rows are asked for in Postgres' binary form */
-    bool has_effect;    /* once sent, it may have been done even if no answer comes: no transaction without COMMIT */
+    bool is_sent;    /* its Sync was given to the socket */
+    bool is_binary;  /* rows are asked for in Postgres' binary form */
+    bool has_effect; /* once sent, it may have been done even if no answer comes: no transaction without COMMIT */
     int failed_statement;
-    PGresult *failure;  /* the first error */
+    PGresult *failure; /* the first error */
     sh_pg_command_t *commands, inline_commands[SH_PG_INLINE_COMMANDS];
     sh_pg_rows_t **rows, *inline_rows[SH_PG_INLINE_ROWS];
 };
@@ -94,7 +94,7 @@ struct sh_pg_conn {
     sh_list_t dirty;
     sh_list_t flights;
     uint32_t flight_count;
-    sh_pg_flight_t *unsynced;  /* the last one of this turn */
+    sh_pg_flight_t *unsynced; /* the last one of this turn */
     sh_pg_flight_t setup;
     uint64_t progress_ms;      /* when the first flight began to be the first */
     uint32_t first_statements; /* it has */

@@ -17,7 +17,7 @@ enum { OPTIONS_MAX = 64, HOSTS_MAX = 8, ADDRESS_MAX = 64, ERROR_MAX = 256, CONNE
 struct sh_pg_target {
     PQconninfoOption *options;
     char *hosts[HOSTS_MAX], *ports[HOSTS_MAX];
-    bool is_name[HOSTS_MAX]; /* must be resolved */
+    bool is_name[HOSTS_MAX];         /* must be resolved */
     uint32_t host_count, port_count; /* host_count 0: libpq's default, or hostaddr is given */
     char application_name[64];
     uint64_t connect_ms_max;
@@ -226,10 +226,14 @@ static void begin(sh_pg_connect_t *c) {
     sh_buf_dispose(&hosts);
     sh_buf_dispose(&addresses);
     sh_buf_dispose(&ports);
-    if (!has_host) fail(c, "the host name does not resolve");
-    else if (!c->pg) fail(c, "no memory for a connection");
-    else if (PQstatus(c->pg) == CONNECTION_BAD) fail(c, PQerrorMessage(c->pg));
-    else if (watch(c, UV_WRITABLE)) fail(c, "the socket cannot be watched");
+    if (!has_host)
+        fail(c, "the host name does not resolve");
+    else if (!c->pg)
+        fail(c, "no memory for a connection");
+    else if (PQstatus(c->pg) == CONNECTION_BAD)
+        fail(c, PQerrorMessage(c->pg));
+    else if (watch(c, UV_WRITABLE))
+        fail(c, "the socket cannot be watched");
 }
 
 /* ---- resolving */

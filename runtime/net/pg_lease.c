@@ -15,8 +15,10 @@ static void on_lease_flown(void *data, int status, sh_pg_rows_t *const *rows, ui
     lease->is_flying = false;
     lease->is_failed = sh_pg_lease_in_transaction(lease) && (status || lease->is_failed);
     if (status && lease->place) lease->place->pool->stats.errors++;
-    if (lease->is_returned) sh_pg_lease_settle(lease);
-    else lease->fn(lease->data, status, rows, count, error);
+    if (lease->is_returned)
+        sh_pg_lease_settle(lease);
+    else
+        lease->fn(lease->data, status, rows, count, error);
 }
 
 static int send_flight(sh_pg_lease_t *lease, const sh_pg_statement_t *statements, uint32_t count, unsigned flags) {

@@ -16,9 +16,16 @@
 #include <stdlib.h>
 
 enum {
-    TICK_MS = 50, CLOSING_TICK_MS = 5, READY_AFTER_LOSS_MS = 1000,
-    TICKETS_KEPT = 256, WAITING_PER_OPENING = 8,
-    DEPTH_DEFAULT = 8, WAITING_DEFAULT = 2000, WAIT_MS_DEFAULT = 2000, IDLE_MS_DEFAULT = 30000, PREPARED_DEFAULT = 256,
+    TICK_MS = 50,
+    CLOSING_TICK_MS = 5,
+    READY_AFTER_LOSS_MS = 1000,
+    TICKETS_KEPT = 256,
+    WAITING_PER_OPENING = 8,
+    DEPTH_DEFAULT = 8,
+    WAITING_DEFAULT = 2000,
+    WAIT_MS_DEFAULT = 2000,
+    IDLE_MS_DEFAULT = 30000,
+    PREPARED_DEFAULT = 256,
 };
 
 /* ---- places */
@@ -38,8 +45,10 @@ void sh_pg_place_move(sh_pg_place_t *place, sh_pg_place_state_t state) {
     pool->counts[place->state]--;
     place->state = state;
     pool->counts[state]++;
-    if (state == SH_PG_IDLE) sh_list_link_front(&pool->places[state], &place->link); /* the last used one is used next, so that others can rest */
-    else sh_list_link(&pool->places[state], &place->link);
+    if (state == SH_PG_IDLE)
+        sh_list_link_front(&pool->places[state], &place->link); /* the last used one is used next, so that others can rest */
+    else
+        sh_list_link(&pool->places[state], &place->link);
     place->since_ms = uv_now(pool->loop);
     if (pool->reserved == place) pool->reserved = NULL;
     if (state != SH_PG_IDLE || pool->counts[SH_PG_IDLE] > 1) sh_pg_pool_want_tick(pool);
@@ -59,8 +68,7 @@ static void answer(sh_pg_ticket_t *ticket, int code, const char *why) {
 
 static void fail_waiting(sh_pg_pool_t *pool, int code, const char *why) {
     sh_list_t *lists[] = {&pool->statements, &pool->leases};
-    for (size_t i = 0; i < SH_ARRAY_LEN(lists); i++)
-        sh_list_each(it, tmp, lists[i]) answer(SH_CONTAINER_OF(it, sh_pg_ticket_t, link), code, why);
+    for (size_t i = 0; i < SH_ARRAY_LEN(lists); i++) sh_list_each(it, tmp, lists[i]) answer(SH_CONTAINER_OF(it, sh_pg_ticket_t, link), code, why);
     pool->waiting = 0;
 }
 
@@ -195,8 +203,10 @@ static void on_ticket_flown(void *data, int status, sh_pg_rows_t *const *rows, u
     if (place->state == SH_PG_SHARED && --place->tickets == 0) sh_pg_place_move(place, SH_PG_IDLE);
     if (status) pool->stats.errors++;
     if (!ticket->is_cancelled) {
-        if (ticket->kind == SH_PG_QUERY) ticket->fn.query(ticket->data, status, status ? NULL : rows[0], error);
-        else ticket->fn.flight(ticket->data, status, rows, count, error);
+        if (ticket->kind == SH_PG_QUERY)
+            ticket->fn.query(ticket->data, status, status ? NULL : rows[0], error);
+        else
+            ticket->fn.flight(ticket->data, status, rows, count, error);
     }
     give_ticket(ticket);
     if (pool->waiting) sh_pg_pool_dispatch(pool);
@@ -307,8 +317,10 @@ static int start(sh_pg_pool_t *pool, sh_pg_ticket_t *ticket, const sh_pg_stateme
 }
 
 static int started(int rc, sh_pg_ticket_t *ticket, sh_pg_ticket_t **out) {
-    if (rc) give_ticket(ticket);
-    else if (out) *out = ticket;
+    if (rc)
+        give_ticket(ticket);
+    else if (out)
+        *out = ticket;
     return rc;
 }
 
@@ -320,8 +332,7 @@ int sh_pg_pool_query(sh_pg_pool_t *pool, const sh_pg_statement_t *statement, sh_
     return started(start(pool, ticket, statement, 1), ticket, out);
 }
 
-int sh_pg_pool_flight(sh_pg_pool_t *pool, const sh_pg_statement_t *statements, uint32_t count, sh_pg_flight_fn fn, void *data,
-                      sh_pg_ticket_t **out) {
+int sh_pg_pool_flight(sh_pg_pool_t *pool, const sh_pg_statement_t *statements, uint32_t count, sh_pg_flight_fn fn, void *data, sh_pg_ticket_t **out) {
     int rc = refused(pool);
     if (rc) return rc;
     sh_pg_ticket_t *ticket = take_ticket(pool, SH_PG_FLIGHT, data);
@@ -369,8 +380,7 @@ static void tick_queue(sh_pg_pool_t *pool, sh_list_t *queue) {
 }
 
 static sh_pg_place_t *find_stuck(sh_pg_pool_t *pool, uint64_t now_ms) {
-    for (sh_pg_place_state_t state = SH_PG_OPENING; state <= SH_PG_LEASED; state++)
-        sh_list_each(it, tmp, &pool->places[state]) {
+    for (sh_pg_place_state_t state = SH_PG_OPENING; state <= SH_PG_LEASED; state++) sh_list_each(it, tmp, &pool->places[state]) {
             sh_pg_place_t *place = SH_CONTAINER_OF(it, sh_pg_place_t, link);
             if (sh_pg_conn_is_stuck(&place->conn, now_ms)) return place;
         }
@@ -403,15 +413,19 @@ static void on_tick(uv_timer_t *timer) {
     sh_pg_pool_t *pool = SH_CONTAINER_OF(timer, sh_pg_pool_t, tick);
     uint64_t now_ms = uv_now(pool->loop);
     if (pool->is_closing) {
-        if ((pool->counts[SH_PG_SHARED] == 0 && pool->counts[SH_PG_LEASED] == 0) || now_ms >= pool->close_at_ms) end(pool);
-        else tick_places(pool, now_ms);
+        if ((pool->counts[SH_PG_SHARED] == 0 && pool->counts[SH_PG_LEASED] == 0) || now_ms >= pool->close_at_ms)
+            end(pool);
+        else
+            tick_places(pool, now_ms);
         return;
     }
     tick_queue(pool, &pool->statements);
     tick_queue(pool, &pool->leases);
     tick_places(pool, now_ms);
     if (pool->waiting) sh_pg_pool_dispatch(pool);
-    if (pool->waiting || pool->counts[SH_PG_OPENING] || pool->counts[SH_PG_SHARED] || pool->counts[SH_PG_LEASED] || pool->counts[SH_PG_BROKEN] || pool->counts[SH_PG_IDLE] > 1) return;
+    if (pool->waiting || pool->counts[SH_PG_OPENING] || pool->counts[SH_PG_SHARED] || pool->counts[SH_PG_LEASED] || pool->counts[SH_PG_BROKEN] ||
+        pool->counts[SH_PG_IDLE] > 1)
+        return;
     pool->is_ticking = false;
     uv_timer_stop(timer);
 }
@@ -423,9 +437,12 @@ static void answer_one(sh_pg_ticket_t *ticket) {
     error.message = ticket->why ? ticket->why : "";
     int code = ticket->code;
     const sh_pg_error_t *told = code ? &error : NULL;
-    if (ticket->kind == SH_PG_LEASE) ticket->fn.lease(ticket->data, code, ticket->lease, told);
-    else if (ticket->kind == SH_PG_QUERY) ticket->fn.query(ticket->data, code, NULL, told);
-    else ticket->fn.flight(ticket->data, code, NULL, 0, told);
+    if (ticket->kind == SH_PG_LEASE)
+        ticket->fn.lease(ticket->data, code, ticket->lease, told);
+    else if (ticket->kind == SH_PG_QUERY)
+        ticket->fn.query(ticket->data, code, NULL, told);
+    else
+        ticket->fn.flight(ticket->data, code, NULL, 0, told);
     ticket->lease = NULL;
     give_ticket(ticket);
 }

@@ -19,34 +19,34 @@ typedef struct sh_pg_lease sh_pg_lease_t;
 typedef struct sh_pg_ticket sh_pg_ticket_t;
 
 typedef struct sh_pg_opts {
-    const char *conninfo;          /* libpq keyword/value string, password included; copied */
-    const char *name;              /* for logs and metrics: "sales" */
+    const char *conninfo; /* libpq keyword/value string, password included; copied */
+    const char *name;     /* for logs and metrics: "sales" */
     uint32_t connections_max;
-    uint32_t shared_depth;         /* statements in flight on a shared connection before another one is used; 8 */
-    uint32_t waiting_max;          /* statements and leases that may wait; above: SH_ELIMIT at once */
-    uint64_t wait_ms_max;          /* then SH_ETIMEDOUT; 2000 */
-    uint64_t statement_ms_max;     /* statement_timeout set at connect, and a local timer behind it */
-    uint64_t idle_ms_max;          /* idle connections above one are closed; 30000 */
-    uint64_t connect_ms_max;       /* 2000 */
-    uint32_t prepared_max;         /* prepared statements a connection remembers; 256 */
+    uint32_t shared_depth;     /* statements in flight on a shared connection before another one is used; 8 */
+    uint32_t waiting_max;      /* statements and leases that may wait; above: SH_ELIMIT at once */
+    uint64_t wait_ms_max;      /* then SH_ETIMEDOUT; 2000 */
+    uint64_t statement_ms_max; /* statement_timeout set at connect, and a local timer behind it */
+    uint64_t idle_ms_max;      /* idle connections above one are closed; 30000 */
+    uint64_t connect_ms_max;   /* 2000 */
+    uint32_t prepared_max;     /* prepared statements a connection remembers; 256 */
 } sh_pg_opts_t;
 
 /* A statement with text parameters; NULL value is SQL NULL. Everything is copied or sent inside the call that takes it.
  * Refused with SH_EINVAL where it is taken: more than 64 parameters, COPY, and (but on a session) what begins or ends a transaction or leaves
  * something behind on the connection: BEGIN, SAVEPOINT, SET, PREPARE, LISTEN, DECLARE and their kin. A flight holds 1024 at most. */
 typedef struct sh_pg_statement {
-    sh_str_t sql;                  /* prepared by this text, once a connection */
-    uint32_t param_count;          /* at most 64 */
-    const char *const *params;     /* NUL-terminated text; for bytea the \x hex form */
+    sh_str_t sql;              /* prepared by this text, once a connection */
+    uint32_t param_count;      /* at most 64 */
+    const char *const *params; /* NUL-terminated text; for bytea the \x hex form */
 } sh_pg_statement_t;
 
 /* What a failed statement tells. Strings are lent until the callback returns. */
 typedef struct sh_pg_error {
-    int code;                      /* SH_EDB, SH_ETIMEDOUT, SH_EUNAVAILABLE, SH_EMAYBE, SH_ELIMIT, SH_ECANCELED. Of a lost connection: SH_EMAYBE for
-                                      what was sent, but SH_EUNAVAILABLE inside a transaction whose COMMIT was not: nothing of it was done */
-    char sqlstate[6];              /* "23505", or "" */
+    int code;         /* SH_EDB, SH_ETIMEDOUT, SH_EUNAVAILABLE, SH_EMAYBE, SH_ELIMIT, SH_ECANCELED. Of a lost connection: SH_EMAYBE for
+                         what was sent, but SH_EUNAVAILABLE inside a transaction whose COMMIT was not: nothing of it was done */
+    char sqlstate[6]; /* "23505", or "" */
     const char *message, *detail, *constraint, *table, *column; /* "" when unknown */
-    int statement;                 /* index within the flight, or -1 */
+    int statement;                                              /* index within the flight, or -1 */
 } sh_pg_error_t;
 
 /* `status` 0: rows (lent: sh_pg_rows_retain() to keep), error NULL. Otherwise rows NULL and error set. */
@@ -64,8 +64,7 @@ bool sh_pg_pool_is_ready(const sh_pg_pool_t *pool); /* at least one connection i
 /* Runs one statement on a shared connection, outside any transaction. `fn` runs exactly once, never inside this call.
  * While the server is known to be down: fails at once (start error SH_EUNAVAILABLE, fn never runs).
  * A read-only statement that was in flight when the connection was lost is not run again either: SH_EMAYBE tells. */
-int sh_pg_pool_query(sh_pg_pool_t *pool, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data,
-                     sh_pg_ticket_t **ticket) SH_MUSTCHECK;
+int sh_pg_pool_query(sh_pg_pool_t *pool, const sh_pg_statement_t *statement, sh_pg_rows_fn fn, void *data, sh_pg_ticket_t **ticket) SH_MUSTCHECK;
 /* The callback will not run; the rows are dropped when they come. A ticket is gone once its callback began. */
 void sh_pg_ticket_cancel(sh_pg_ticket_t *ticket);
 
@@ -81,8 +80,8 @@ enum { SH_PG_BEGIN = 1, SH_PG_COMMIT = 2, SH_PG_ROLLBACK = 4 };
 /* Sends `count` statements (0 allowed with flags) in one flight: [BEGIN] statements... [COMMIT] Sync. One flight a lease at a time.
  * A failed statement skips the rest, COMMIT too; the transaction is then failed and only SH_PG_ROLLBACK or return is left.
  * `begin_sql` other than plain BEGIN is given by sh_pg_lease_isolation(). Failure of COMMIT (deferred constraint, serialization) is the flight's. */
-int sh_pg_lease_send(sh_pg_lease_t *lease, const sh_pg_statement_t *statements, uint32_t count, unsigned flags,
-                     sh_pg_flight_fn fn, void *data) SH_MUSTCHECK;
+int sh_pg_lease_send(sh_pg_lease_t *lease, const sh_pg_statement_t *statements, uint32_t count, unsigned flags, sh_pg_flight_fn fn,
+                     void *data) SH_MUSTCHECK;
 void sh_pg_lease_isolation(sh_pg_lease_t *lease, const char *begin_sql); /* static string: "BEGIN ISOLATION LEVEL SERIALIZABLE" */
 /* Gives the connection back. In the middle of a transaction it is rolled back first; in the middle of a flight the callback is
  * dropped, the statement is cancelled at the server (off the loop) and the transaction rolled back. The lease is gone after this call. */

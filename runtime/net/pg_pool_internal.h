@@ -27,13 +27,13 @@ struct sh_pg_pool {
     bool is_ticking, is_down, is_closing, is_ending;
     sh_list_t places[SH_PG_STATES];
     uint32_t counts[SH_PG_STATES];
-    uint32_t tries;            /* connects that failed in a row */
-    uint64_t lost_ms;          /* the last connection was lost then */
+    uint32_t tries;   /* connects that failed in a row */
+    uint64_t lost_ms; /* the last connection was lost then */
     sh_pg_place_t *reserved;
     sh_list_t statements, leases; /* waiting tickets */
     uint32_t waiting;
     uint64_t serial;
-    sh_list_t answers;         /* tickets whose answer comes at the turn's end */
+    sh_list_t answers; /* tickets whose answer comes at the turn's end */
     sh_list_t spare;
     uint32_t spare_count;
     uint64_t close_at_ms;
@@ -79,7 +79,7 @@ struct sh_pg_lease {
 
 /* pg_pool.c */
 void sh_pg_place_move(sh_pg_place_t *place, sh_pg_place_state_t state); /* alone changes a place's state */
-void sh_pg_pool_dispatch(sh_pg_pool_t *pool); /* gives waiting tickets what there is, in their order */
+void sh_pg_pool_dispatch(sh_pg_pool_t *pool);                           /* gives waiting tickets what there is, in their order */
 void sh_pg_pool_want_tick(sh_pg_pool_t *pool);
 
 /* pg_lease.c */

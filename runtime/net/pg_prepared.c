@@ -119,9 +119,12 @@ static const char *skip_blank(const char *at, const char *end) {
         } else if (*at == '/' && at + 1 < end && at[1] == '*') { /* these nest */
             int depth = 0;
             do {
-                if (at + 1 < end && at[0] == '/' && at[1] == '*') depth++, at += 2;
-                else if (at + 1 < end && at[0] == '*' && at[1] == '/') depth--, at += 2;
-                else at++;
+                if (at + 1 < end && at[0] == '/' && at[1] == '*')
+                    depth++, at += 2;
+                else if (at + 1 < end && at[0] == '*' && at[1] == '/')
+                    depth--, at += 2;
+                else
+                    at++;
             } while (at < end && depth);
         } else {
             break;
@@ -132,8 +135,8 @@ static const char *skip_blank(const char *at, const char *end) {
 
 sh_pg_sql_kind_t sh_pg_sql_kind(sh_str_t sql) {
     static const char *const control[] = {
-        "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "PREPARE", "EXECUTE", "DEALLOCATE",
-        "SET", "RESET", "DISCARD", "LISTEN", "UNLISTEN", "DECLARE", "FETCH", "MOVE", "CLOSE", "LOAD",
+        "BEGIN", "START", "COMMIT",  "END",    "ROLLBACK", "ABORT",   "SAVEPOINT", "RELEASE", "PREPARE", "EXECUTE", "DEALLOCATE",
+        "SET",   "RESET", "DISCARD", "LISTEN", "UNLISTEN", "DECLARE", "FETCH",     "MOVE",    "CLOSE",   "LOAD",
     };
     const char *end = sql.ptr + sql.len, *word = skip_blank(sql.ptr, end), *after = word;
     while (after < end && ((*after | 0x20) >= 'a' && (*after | 0x20) <= 'z')) after++;

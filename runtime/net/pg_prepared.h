@@ -17,16 +17,16 @@ typedef enum sh_pg_sql_kind {
 typedef enum sh_pg_prepared_state { SH_PG_PREPARED_NEW, SH_PG_PREPARED_SENT, SH_PG_PREPARED_READY, SH_PG_PREPARED_GONE } sh_pg_prepared_state_t;
 
 typedef struct sh_pg_prepared {
-    sh_list_t link; /* by use, oldest first */
+    sh_list_t link;              /* by use, oldest first */
     struct sh_pg_prepared *next; /* in its bucket */
     uint32_t bucket;
     sh_pg_prepared_state_t state;
     sh_pg_sql_kind_t kind;
-    uint32_t pins;  /* commands on their way; freed when GONE and none is left */
+    uint32_t pins;      /* commands on their way; freed when GONE and none is left */
     const void *sender; /* the flight that carries the Parse */
     char name[16];
     size_t len;
-    char sql[];     /* and a NUL */
+    char sql[]; /* and a NUL */
 } sh_pg_prepared_t;
 
 enum { SH_PG_PLACES = 128, SH_PG_BUCKETS = 256 /* powers of two */ };

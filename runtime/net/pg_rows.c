@@ -11,17 +11,28 @@ static sh_pg_kind_t kind_of(Oid type) {
     switch (type) { /* pg_type.dat; these never change */
     case 16: return SH_PG_BOOL;
     case 17: return SH_PG_BYTEA;
-    case 21: case 23: return SH_PG_INT;
-    case 20: case 26: return SH_PG_BIGINT;
-    case 700: case 701: return SH_PG_FLOAT;
+    case 21:
+    case 23: return SH_PG_INT;
+    case 20:
+    case 26: return SH_PG_BIGINT;
+    case 700:
+    case 701: return SH_PG_FLOAT;
     case 1700: return SH_PG_NUMERIC;
     case 2950: return SH_PG_UUID;
     case 1082: return SH_PG_DATE;
     case 1184: return SH_PG_TIMESTAMPTZ;
-    case 114: case 3802: return SH_PG_JSON;
-    case 1002: case 1003: case 1009: case 1014: case 1015: return SH_PG_TEXT_ARRAY; /* char, name, text, bpchar, varchar */
-    case 1182: case 1231: return SH_PG_TEXT_ARRAY; /* dates and numerics are text in JSON too */
-    case 1005: case 1007: case 1016: return SH_PG_INT_ARRAY;
+    case 114:
+    case 3802: return SH_PG_JSON;
+    case 1002:
+    case 1003:
+    case 1009:
+    case 1014:
+    case 1015: return SH_PG_TEXT_ARRAY; /* char, name, text, bpchar, varchar */
+    case 1182:
+    case 1231: return SH_PG_TEXT_ARRAY; /* dates and numerics are text in JSON too */
+    case 1005:
+    case 1007:
+    case 1016: return SH_PG_INT_ARRAY;
     case 2951: return SH_PG_UUID_ARRAY;
     default: return SH_PG_TEXT;
     }
@@ -121,7 +132,8 @@ bool sh_pg_exact_integer(sh_str_t text, int64_t *out) {
 
 /* 2026-11-24 09:06:14.123456+00 */
 void sh_pg_put_timestamptz(sh_buf_t *out, sh_str_t text) {
-    if (text.len < 22 || text.len > 29 || text.len == 23 || text.ptr[4] != '-' || text.ptr[10] != ' ' || memcmp(text.ptr + text.len - 3, "+00", 3) != 0) {
+    if (text.len < 22 || text.len > 29 || text.len == 23 || text.ptr[4] != '-' || text.ptr[10] != ' ' ||
+        memcmp(text.ptr + text.len - 3, "+00", 3) != 0) {
         sh_buf_put_str(out, text);
         return;
     }
@@ -145,8 +157,10 @@ static void put_plain(sh_buf_t *out, sh_str_t text) { /* of characters that need
 
 static void put_integer(sh_buf_t *out, sh_str_t text) {
     int64_t n;
-    if (text.len <= EXACT_DIGITS || sh_pg_exact_integer(text, &n)) sh_buf_put_str(out, text);
-    else put_plain(out, text);
+    if (text.len <= EXACT_DIGITS || sh_pg_exact_integer(text, &n))
+        sh_buf_put_str(out, text);
+    else
+        put_plain(out, text);
 }
 
 static void put_array(sh_buf_t *out, sh_str_t text, sh_pg_kind_t kind, int depth) {
@@ -159,11 +173,16 @@ static void put_array(sh_buf_t *out, sh_str_t text, sh_pg_kind_t kind, int depth
     while (sh_pg_array_next(&array, &scratch, &item)) {
         if (!is_first) sh_buf_put_byte(out, ',');
         is_first = false;
-        if (item.is_null) sh_buf_put_lit(out, "null");
-        else if (item.is_array && depth < ARRAY_DEPTH_MAX) put_array(out, item.text, kind, depth + 1);
-        else if (kind == SH_PG_INT_ARRAY) put_integer(out, item.text);
-        else if (kind == SH_PG_UUID_ARRAY) put_plain(out, item.text);
-        else sh_buf_put_json(out, item.text);
+        if (item.is_null)
+            sh_buf_put_lit(out, "null");
+        else if (item.is_array && depth < ARRAY_DEPTH_MAX)
+            put_array(out, item.text, kind, depth + 1);
+        else if (kind == SH_PG_INT_ARRAY)
+            put_integer(out, item.text);
+        else if (kind == SH_PG_UUID_ARRAY)
+            put_plain(out, item.text);
+        else
+            sh_buf_put_json(out, item.text);
     }
     sh_buf_put_byte(out, ']');
     sh_buf_dispose(&scratch);
@@ -172,23 +191,33 @@ static void put_array(sh_buf_t *out, sh_str_t text, sh_pg_kind_t kind, int depth
 static void put_value(sh_buf_t *out, sh_pg_kind_t kind, sh_str_t text) {
     switch (kind) {
     case SH_PG_BOOL:
-        if (text.ptr[0] == 't') sh_buf_put_lit(out, "true");
-        else sh_buf_put_lit(out, "false");
+        if (text.ptr[0] == 't')
+            sh_buf_put_lit(out, "true");
+        else
+            sh_buf_put_lit(out, "false");
         break;
-    case SH_PG_INT: case SH_PG_JSON: sh_buf_put_str(out, text); break;
+    case SH_PG_INT:
+    case SH_PG_JSON: sh_buf_put_str(out, text); break;
     case SH_PG_BIGINT: put_integer(out, text); break;
     case SH_PG_FLOAT: /* JSON knows neither NaN nor Infinity */
-        if (text.ptr[text.len - 1] >= '0' && text.ptr[text.len - 1] <= '9') sh_buf_put_str(out, text);
-        else sh_buf_put_lit(out, "null");
+        if (text.ptr[text.len - 1] >= '0' && text.ptr[text.len - 1] <= '9')
+            sh_buf_put_str(out, text);
+        else
+            sh_buf_put_lit(out, "null");
         break;
-    case SH_PG_NUMERIC: case SH_PG_UUID: case SH_PG_DATE: put_plain(out, text); break;
+    case SH_PG_NUMERIC:
+    case SH_PG_UUID:
+    case SH_PG_DATE: put_plain(out, text); break;
     case SH_PG_TIMESTAMPTZ:
         sh_buf_put_byte(out, '"');
         sh_pg_put_timestamptz(out, text);
         sh_buf_put_byte(out, '"');
         break;
-    case SH_PG_TEXT_ARRAY: case SH_PG_INT_ARRAY: case SH_PG_UUID_ARRAY: put_array(out, text, kind, 1); break;
-    case SH_PG_TEXT: case SH_PG_BYTEA: sh_buf_put_json(out, text); break;
+    case SH_PG_TEXT_ARRAY:
+    case SH_PG_INT_ARRAY:
+    case SH_PG_UUID_ARRAY: put_array(out, text, kind, 1); break;
+    case SH_PG_TEXT:
+    case SH_PG_BYTEA: sh_buf_put_json(out, text); break;
     }
 }
 
@@ -262,10 +291,14 @@ static void take_nested(sh_pg_array_t *array, sh_pg_item_t *out) {
     int depth = 0;
     bool is_quoted = false;
     for (; array->at < array->end; array->at++) {
-        if (*array->at == '\\') array->at++;
-        else if (*array->at == '"') is_quoted = !is_quoted;
-        else if (!is_quoted && *array->at == '{') depth++;
-        else if (!is_quoted && *array->at == '}' && --depth == 0) break;
+        if (*array->at == '\\')
+            array->at++;
+        else if (*array->at == '"')
+            is_quoted = !is_quoted;
+        else if (!is_quoted && *array->at == '{')
+            depth++;
+        else if (!is_quoted && *array->at == '}' && --depth == 0)
+            break;
     }
     array->at = array->at < array->end ? array->at + 1 : array->end;
     out->text = sh_str(start, (size_t)(array->at - start));

@@ -8,8 +8,20 @@
 
 /* What a column is, found once from its type's OID. Connections are set to timezone UTC, DateStyle ISO, bytea_output hex. */
 typedef enum sh_pg_kind {
-    SH_PG_TEXT, SH_PG_BOOL, SH_PG_INT, /* int2, int4 */ SH_PG_BIGINT, SH_PG_NUMERIC, SH_PG_FLOAT, SH_PG_UUID, SH_PG_DATE,
-    SH_PG_TIMESTAMPTZ, SH_PG_JSON, /* json, jsonb */ SH_PG_BYTEA, SH_PG_TEXT_ARRAY, SH_PG_INT_ARRAY, SH_PG_UUID_ARRAY,
+    SH_PG_TEXT,
+    SH_PG_BOOL,
+    SH_PG_INT,
+    /* int2, int4 */ SH_PG_BIGINT,
+    SH_PG_NUMERIC,
+    SH_PG_FLOAT,
+    SH_PG_UUID,
+    SH_PG_DATE,
+    SH_PG_TIMESTAMPTZ,
+    SH_PG_JSON,
+    /* json, jsonb */ SH_PG_BYTEA,
+    SH_PG_TEXT_ARRAY,
+    SH_PG_INT_ARRAY,
+    SH_PG_UUID_ARRAY,
 } sh_pg_kind_t;
 
 typedef struct sh_pg_column {
@@ -28,7 +40,10 @@ typedef struct sh_pg_rows {
 
 /* Takes the result. Count starts at one. */
 sh_pg_rows_t *sh_pg_rows_create(PGresult *result);
-static inline sh_pg_rows_t *sh_pg_rows_retain(sh_pg_rows_t *rows) { rows->retained++; return rows; }
+static inline sh_pg_rows_t *sh_pg_rows_retain(sh_pg_rows_t *rows) {
+    rows->retained++;
+    return rows;
+}
 void sh_pg_rows_release(sh_pg_rows_t *rows);
 
 static inline bool sh_pg_rows_is_null(const sh_pg_rows_t *rows, uint32_t row, uint32_t column) {

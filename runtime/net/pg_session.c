@@ -130,8 +130,10 @@ static int query(sh_pg_session_t *s, const sh_pg_statement_t *statement, unsigne
     asked->fn = fn;
     asked->data = data;
     int rc = sh_pg_conn_send(&s->conn, &asked->flight, statement, 1, SH_PG_INTERNAL | flags, NULL, on_flown, asked);
-    if (rc) free(asked);
-    else want_tick(s);
+    if (rc)
+        free(asked);
+    else
+        want_tick(s);
     return rc;
 }
 

@@ -8,7 +8,10 @@
 enum { REQUESTS_MAX = 8 };
 
 static const sh_http_opts_t opts = {
-    .header_bytes_max = 2048, .header_count_max = 16, .target_bytes_max = 256, .body_bytes_max = 1024,
+    .header_bytes_max = 2048,
+    .header_count_max = 16,
+    .target_bytes_max = 256,
+    .body_bytes_max = 1024,
 };
 
 typedef struct {
@@ -20,8 +23,7 @@ static void check(const sh_http_request_t *r, verdict_t *v) {
     static const char *const forbidden[] = {"/./", "/../"};
     SH_ASSERT(r->path.len > 0 && (r->path.ptr[0] == '/' || sh_str_eq_c(r->path, "*")));
     SH_ASSERT(!memchr(r->path.ptr, 0, r->path.len));
-    for (size_t i = 0; i < SH_ARRAY_LEN(forbidden); i++)
-        SH_ASSERT(!memmem(r->path.ptr, r->path.len, forbidden[i], strlen(forbidden[i])));
+    for (size_t i = 0; i < SH_ARRAY_LEN(forbidden); i++) SH_ASSERT(!memmem(r->path.ptr, r->path.len, forbidden[i], strlen(forbidden[i])));
     SH_ASSERT(r->body.len <= opts.body_bytes_max);
     SH_ASSERT(r->header_count <= opts.header_count_max);
     v->hash = v->hash * 31 + sh_str_hash(r->path) + sh_str_hash(r->query) + sh_str_hash(r->body);

@@ -19,10 +19,10 @@ static const sh_str_t choices[] = {{"A", 1}, {"B", 1}};
 static const sh_schema_t kind = {.type = SH_SCHEMA_STRING, .choices = choices, .choice_count = 2};
 static const sh_json_value_t fallback = {.kind = SH_JSON_INTEGER, .i64 = 7};
 static const sh_schema_field_t scalars[] = {
-    {SH_STR("s"), &text, false, NULL}, {SH_STR("i"), &integer, false, &fallback}, {SH_STR("b"), &boolean, false, NULL},
-    {SH_STR("m"), &money, false, NULL}, {SH_STR("r"), &rate, false, NULL}, {SH_STR("u"), &uuid, false, NULL},
-    {SH_STR("d"), &date, false, NULL}, {SH_STR("t"), &timestamp, false, NULL}, {SH_STR("e"), &email, false, NULL},
-    {SH_STR("k"), &kind, false, NULL}, {SH_STR("x"), &any, false, NULL},
+    {SH_STR("s"), &text, false, NULL},  {SH_STR("i"), &integer, false, &fallback}, {SH_STR("b"), &boolean, false, NULL},
+    {SH_STR("m"), &money, false, NULL}, {SH_STR("r"), &rate, false, NULL},         {SH_STR("u"), &uuid, false, NULL},
+    {SH_STR("d"), &date, false, NULL},  {SH_STR("t"), &timestamp, false, NULL},    {SH_STR("e"), &email, false, NULL},
+    {SH_STR("k"), &kind, false, NULL},  {SH_STR("x"), &any, false, NULL},
 };
 static const sh_schema_t object = {.type = SH_SCHEMA_OBJECT, .fields = scalars, .field_count = SH_ARRAY_LEN(scalars)};
 static const sh_schema_t list = {.type = SH_SCHEMA_ARRAY, .items = &object, .has_max = true, .max = 5};
@@ -64,13 +64,14 @@ static void check_query(sh_arena_t *arena, sh_str_t input) {
         sh_str_t line = sh_str(input.ptr, end ? (size_t)(end - input.ptr) : input.len);
         const char *equals = memchr(line.ptr, '=', line.len);
         size_t name = equals ? (size_t)(equals - line.ptr) : line.len;
-        pairs[count++] = (sh_schema_pair_t){sh_str(line.ptr, name),
-                                            equals ? sh_str(equals + 1, line.len - name - 1) : sh_str("", 0)};
+        pairs[count++] = (sh_schema_pair_t){sh_str(line.ptr, name), equals ? sh_str(equals + 1, line.len - name - 1) : sh_str("", 0)};
         size_t used = line.len + (end != NULL);
         input = sh_str(input.ptr + used, input.len - used);
     }
-    if (sh_schema_check_query(&object, pairs, count, &report, &out) != SH_OK) see_issues(&report);
-    else SH_ASSERT(out->kind == SH_JSON_OBJECT && out->count <= object.field_count);
+    if (sh_schema_check_query(&object, pairs, count, &report, &out) != SH_OK)
+        see_issues(&report);
+    else
+        SH_ASSERT(out->kind == SH_JSON_OBJECT && out->count <= object.field_count);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

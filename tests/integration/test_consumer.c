@@ -138,8 +138,13 @@ static void finish_pending(fixture_t *f) {
 
 static void create_gathering_consumer(fixture_t *f, uint32_t batch, uint64_t gather_ms) {
     static const uint64_t delays[] = {150, 300};
-    const sh_consumer_opts_t opts = {.service = "inventory", .stream = "SHAMA_EVENTS", .batch = batch, .gather_ms = gather_ms,
-                                     .nak_delays_ms = delays, .nak_delay_count = 2, .start = start};
+    const sh_consumer_opts_t opts = {.service = "inventory",
+                                     .stream = "SHAMA_EVENTS",
+                                     .batch = batch,
+                                     .gather_ms = gather_ms,
+                                     .nak_delays_ms = delays,
+                                     .nak_delay_count = 2,
+                                     .start = start};
     const sh_manifest_t *manifest = sh_vm_manifest(f->generation->vms[0]);
     assert_int_equal(sh_consumer_create(f->nats, &opts, f->generation, &manifest->subscriptions[0], &f->log, &f->consumer), 0);
     assert_string_equal(sh_consumer_durable(f->consumer), "inventory-quotation_approved");

@@ -42,14 +42,16 @@ static sh_vm_t *vm_with(const char *body, sh_budget_t budget) {
     sh_bundle_t *bundle;
     sh_vm_t *vm;
     int more;
-    static const sh_primitive_t primitives[] = {
-        {.name = "db", .open = sh_lua_db_open}, {.name = "json", .open = sh_lua_json_open, .pure = true}, {.name = "decimal", .open = sh_lua_decimal_open, .pure = true}};
+    static const sh_primitive_t primitives[] = {{.name = "db", .open = sh_lua_db_open},
+                                                {.name = "json", .open = sh_lua_json_open, .pure = true},
+                                                {.name = "decimal", .open = sh_lua_decimal_open, .pure = true}};
     snprintf(source, sizeof source,
              "local db, json, decimal = require 'shama.db', require 'shama.json', require 'shama.decimal'\n"
              "local kept\n"
              "local function run() %s end\n"
              "return { name = 'demo', needs = { 'db' }, publishes = { 'quotation.approved' }, refusals = {},\n"
-             "  routes = { { 'GET', '/x', run, public = true } } }", body);
+             "  routes = { { 'GET', '/x', run, public = true } } }",
+             body);
     const sh_bundle_source_t sources[] = {
         {.prefix = "lua/host/", .folder = SHAMA_SOURCE_DIR "/runtime/lua/host", .suffix = ".lua"},
         {.prefix = "lua/shama/", .folder = SHAMA_SOURCE_DIR "/runtime/lua/shama", .suffix = ".lua"},
@@ -57,8 +59,14 @@ static sh_vm_t *vm_with(const char *body, sh_budget_t budget) {
     };
     if (sh_bundle_build(sources, SH_ARRAY_LEN(sources), &bundle, &error)) fail_msg("%s", sh_buf_c(&error));
     context = (sh_lua_context_t){.service = "demo", .pool = pool, .protobuf = protobuf, .uuids = uuids, .clock = &clock_of_all, .wake_relay = wake};
-    const sh_vm_opts_t opts = {.service = "demo", .bundle = bundle, .primitives = primitives, .primitive_count = 3, .budget = budget,
-                               .loop = &loop, .log = &log_to, .user = &context};
+    const sh_vm_opts_t opts = {.service = "demo",
+                               .bundle = bundle,
+                               .primitives = primitives,
+                               .primitive_count = 3,
+                               .budget = budget,
+                               .loop = &loop,
+                               .log = &log_to,
+                               .user = &context};
     if (sh_vm_create(&opts, &vm, &error)) fail_msg("%s", sh_buf_c(&error));
     sh_bundle_release(bundle);
     while ((more = sh_vm_load_step(vm, &error)) > 0) continue;
@@ -67,7 +75,8 @@ static sh_vm_t *vm_with(const char *body, sh_budget_t budget) {
     return vm;
 }
 
-static const sh_budget_t roomy = {.slice_ms = 500, .task_ms = 2000, .memory_bytes = 32 << 20, .statements_max = 200, .rows_max = 10000, .events_max = 10};
+static const sh_budget_t roomy = {
+    .slice_ms = 500, .task_ms = 2000, .memory_bytes = 32 << 20, .statements_max = 200, .rows_max = 10000, .events_max = 10};
 
 typedef struct outcome {
     int calls, status;
@@ -152,12 +161,13 @@ static int setup(void **state) {
     char error[256];
     (void)state;
     if (uv_loop_init(&loop) || sh_test_pg_start(&server)) return -1;
-    if (!sh_test_pg_run(&server,
-                        "CREATE SCHEMA demo; CREATE TABLE demo.t (id int PRIMARY KEY, name text NOT NULL DEFAULT '', parent int CONSTRAINT t_parent "
-                        "REFERENCES demo.t DEFERRABLE INITIALLY DEFERRED, n int CONSTRAINT t_small CHECK (n < 1000));"
-                        "CREATE TABLE demo.outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL UNIQUE, subject text NOT NULL, "
-                        "aggregate text NOT NULL, headers jsonb NOT NULL, payload bytea NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), "
-                        "published_at timestamptz); SELECT 'ok'"))
+    if (!sh_test_pg_run(
+            &server,
+            "CREATE SCHEMA demo; CREATE TABLE demo.t (id int PRIMARY KEY, name text NOT NULL DEFAULT '', parent int CONSTRAINT t_parent "
+            "REFERENCES demo.t DEFERRABLE INITIALLY DEFERRED, n int CONSTRAINT t_small CHECK (n < 1000));"
+            "CREATE TABLE demo.outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL UNIQUE, subject text NOT NULL, "
+            "aggregate text NOT NULL, headers jsonb NOT NULL, payload bytea NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), "
+            "published_at timestamptz); SELECT 'ok'"))
         return -1;
     if (sh_proto_compile(SHAMA_SOURCE_DIR "/config/proto", &descriptors, &problem) ||
         sh_protobuf_create(sh_buf_str(&descriptors), &protobuf, error, sizeof error))
@@ -193,30 +203,38 @@ static int clean(void **state) {
 
 static void values_have_their_lua_types(void **state) {
     (void)state;
-    gives("local r = db.one('SELECT 1 AS i, 9007199254740991::bigint AS b, 9007199254740993::bigint AS big, 12.50 AS money, true AS yes, false AS no, "
-          "NULL::int AS gone, 1.5::float8 AS f') "
-          "return type(r.i) .. r.i .. ' ' .. type(r.b) .. ('%.0f'):format(r.b) .. ' ' .. type(r.big) .. r.big .. ' ' .. tostring(r.money) .. ' ' .. "
-          "tostring(r.money + r.money) .. ' ' .. tostring(r.yes) .. ' ' .. tostring(r.no) .. ' ' .. tostring(r.gone) .. ' ' .. r.f",
-          "number1 number9007199254740991 string9007199254740993 12.50 25.00 true false nil 1.5");
+    gives(
+        "local r = db.one('SELECT 1 AS i, 9007199254740991::bigint AS b, 9007199254740993::bigint AS big, 12.50 AS money, true AS yes, false AS no, "
+        "NULL::int AS gone, 1.5::float8 AS f') "
+        "return type(r.i) .. r.i .. ' ' .. type(r.b) .. ('%.0f'):format(r.b) .. ' ' .. type(r.big) .. r.big .. ' ' .. tostring(r.money) .. ' ' .. "
+        "tostring(r.money + r.money) .. ' ' .. tostring(r.yes) .. ' ' .. tostring(r.no) .. ' ' .. tostring(r.gone) .. ' ' .. r.f",
+        "number1 number9007199254740991 string9007199254740993 12.50 25.00 true false nil 1.5");
     gives("local r = db.one([[SELECT 'a'::text AS t, '0191d6c1-5d3b-7c3e-8f1a-2b3c4d5e6f70'::uuid AS u, date '2026-11-24' AS d, "
           "timestamptz '2026-11-24 09:06:14.5-05' AS at, '{\"a\": [1, null, {\"b\": \"x\"}]}'::jsonb AS j, ARRAY['a','b \"c\"',NULL] AS list, "
           "ARRAY[1,2] AS ints, '\\x00ff'::bytea AS bytes]]) "
-          "return r.t .. ' ' .. r.u .. ' ' .. r.d .. ' ' .. r.at .. ' ' .. r.j.a[3].b .. ' ' .. tostring(r.j.a[2] == json.null) .. ' ' .. #r.list .. r.list[2] .. ' ' .. "
+          "return r.t .. ' ' .. r.u .. ' ' .. r.d .. ' ' .. r.at .. ' ' .. r.j.a[3].b .. ' ' .. tostring(r.j.a[2] == json.null) .. ' ' .. #r.list .. "
+          "r.list[2] .. ' ' .. "
           "r.ints[1] + r.ints[2] .. ' ' .. r.bytes",
           "a 0191d6c1-5d3b-7c3e-8f1a-2b3c4d5e6f70 2026-11-24 2026-11-24T14:06:14.500000Z x true 3b \"c\" 3 \\x00ff");
 }
 
 static void parameters_arrive_as_they_are(void **state) {
     (void)state;
-    gives("local r = db.one('SELECT $1::text AS t, $2::int AS i, $3::numeric AS d, $4::bool AS b, $5::text AS gone, $6::int8 AS big, $7::float8 AS f, $8::text AS nul', "
+    gives("local r = db.one('SELECT $1::text AS t, $2::int AS i, $3::numeric AS d, $4::bool AS b, $5::text AS gone, $6::int8 AS big, $7::float8 AS "
+          "f, $8::text AS nul', "
           "'a\\'; DROP TABLE x; --', 42, decimal('12.50'), true, nil, 9007199254740991, 0.1, json.null) "
-          "return r.t .. ' ' .. r.i .. ' ' .. tostring(r.d) .. ' ' .. tostring(r.b) .. ' ' .. tostring(r.gone) .. ' ' .. ('%.0f'):format(r.big) .. ' ' .. r.f .. ' ' .. tostring(r.nul)",
+          "return r.t .. ' ' .. r.i .. ' ' .. tostring(r.d) .. ' ' .. tostring(r.b) .. ' ' .. tostring(r.gone) .. ' ' .. ('%.0f'):format(r.big) .. ' "
+          "' .. r.f .. ' ' .. tostring(r.nul)",
           "a'; DROP TABLE x; -- 42 12.50 true nil 9007199254740991 0.1 nil");
-    gives("local r = db.one('SELECT $1::text[] AS t, $2::int[] AS i, $3::numeric[]::text AS d, $4::jsonb AS j, $5::bytea AS b, cardinality($6::int[]) AS none', "
-          "{ 'a', 'b,\"\\\\c', 'NULL', json.null }, { 1, 2, 3 }, { decimal('1.50'), decimal('2') }, db.json({ a = { 1, 2 }, b = decimal('3.10') }), db.bytes('\\0\\255x'), {}) "
-          "return r.t[1] .. r.t[2] .. r.t[3] .. tostring(r.t[4] == json.null) .. ' ' .. #r.i .. ' ' .. r.d .. ' ' .. r.j.a[2] .. r.j.b .. ' ' .. r.b .. ' ' .. r.none",
+    gives("local r = db.one('SELECT $1::text[] AS t, $2::int[] AS i, $3::numeric[]::text AS d, $4::jsonb AS j, $5::bytea AS b, "
+          "cardinality($6::int[]) AS none', "
+          "{ 'a', 'b,\"\\\\c', 'NULL', json.null }, { 1, 2, 3 }, { decimal('1.50'), decimal('2') }, db.json({ a = { 1, 2 }, b = decimal('3.10') }), "
+          "db.bytes('\\0\\255x'), {}) "
+          "return r.t[1] .. r.t[2] .. r.t[3] .. tostring(r.t[4] == json.null) .. ' ' .. #r.i .. ' ' .. r.d .. ' ' .. r.j.a[2] .. r.j.b .. ' ' .. r.b "
+          ".. ' ' .. r.none",
           "ab,\"\\cNULLtrue 3 {1.50,2} 23.10 \\x00ff78 0");
-    gives("local r = db.one('SELECT $1::int AS first, $2::int[] AS n, $3::text[]::text AS t, $4::numeric[]::text AS d, $5::bool[]::text AS b, $6::int AS last', "
+    gives("local r = db.one('SELECT $1::int AS first, $2::int[] AS n, $3::text[]::text AS t, $4::numeric[]::text AS d, $5::bool[]::text AS b, "
+          "$6::int AS last', "
           "1, db.columns({ { n = 1, t = 'a,b', b = false }, { n = 2, d = decimal('1.50'), other = 1 } }, { 'n', 't', 'd', 'b' }), 6) "
           "return r.first .. ' ' .. r.n[1] .. r.n[2] .. ' ' .. r.t .. ' ' .. r.d .. ' ' .. r.b .. ' ' .. r.last",
           "1 12 {\"a,b\",NULL} {NULL,1.50} {f,NULL} 6");
@@ -243,16 +261,22 @@ static void row_sets_are_lists_of_rows(void **state) {
     (void)state;
     gives("local rows = db.query('SELECT g AS id, g * 2 AS twice FROM generate_series(1, 3) g') local seen = '' "
           "for i, row in rows:each() do seen = seen .. i .. '=' .. row.twice .. ' ' end "
-          "return #rows .. ' ' .. rows[2].id .. ' ' .. tostring(rows[4]) .. ' ' .. rows:one().id .. ' ' .. seen", "3 2 nil 1 1=2 2=4 3=6 ");
+          "return #rows .. ' ' .. rows[2].id .. ' ' .. tostring(rows[4]) .. ' ' .. rows:one().id .. ' ' .. seen",
+          "3 2 nil 1 1=2 2=4 3=6 ");
     gives("return tostring(db.one('SELECT 1 WHERE false'))", "nil");
-    gives("return db.exec('INSERT INTO demo.t SELECT g FROM generate_series(1, 5) g') .. ' ' .. db.exec('UPDATE demo.t SET n = 1 WHERE id > 3') .. ' ' .. "
-          "db.query('DELETE FROM demo.t RETURNING id').affected", "5 2 5");
+    gives("return db.exec('INSERT INTO demo.t SELECT g FROM generate_series(1, 5) g') .. ' ' .. db.exec('UPDATE demo.t SET n = 1 WHERE id > 3') .. ' "
+          "' .. "
+          "db.query('DELETE FROM demo.t RETURNING id').affected",
+          "5 2 5");
     raises("return db.one('SELECT 1 AS total').totl", "did you mean \"total\"");
     raises("db.query('SELECT 1')[1] = 2", "cannot be changed");
     /* members beside the columns, and instead of one */
-    gives("local q = db.one('SELECT 7 AS id, NULL::text AS note, 1.50 AS total') q.items = db.query('SELECT g AS n FROM generate_series(1, 2) g') q.total = decimal('2.00') "
-          "local back = json.decode(json.encode({ q, rows = nil })) return q.items[2].n .. ' ' .. tostring(q.total) .. ' ' .. #back .. ' ' .. back[1].id .. ' ' .. "
-          "tostring(back[1].note == json.null) .. ' ' .. back[1].total .. ' ' .. back[1].items[2].n", "2 2.00 1 7 true 2.00 2");
+    gives("local q = db.one('SELECT 7 AS id, NULL::text AS note, 1.50 AS total') q.items = db.query('SELECT g AS n FROM generate_series(1, 2) g') "
+          "q.total = decimal('2.00') "
+          "local back = json.decode(json.encode({ q, rows = nil })) return q.items[2].n .. ' ' .. tostring(q.total) .. ' ' .. #back .. ' ' .. "
+          "back[1].id .. ' ' .. "
+          "tostring(back[1].note == json.null) .. ' ' .. back[1].total .. ' ' .. back[1].items[2].n",
+          "2 2.00 1 7 true 2.00 2");
     gives("return json.encode(db.query('SELECT g AS n, 1.5 AS d FROM generate_series(1, 2) g')) .. json.encode(db.query('SELECT 1 WHERE false'))",
           "[{\"n\":1,\"d\":\"1.5\"},{\"n\":2,\"d\":\"1.5\"}][]");
 }
@@ -260,27 +284,35 @@ static void row_sets_are_lists_of_rows(void **state) {
 static void several_statements_are_one_flight(void **state) {
     (void)state;
     gives("local a, b, c = db.all({ 'SELECT $1::int AS n', 1 }, { 'SELECT 2 AS n' }, { 'SELECT $1::text AS n, $2::int AS m', nil, 3 }) "
-          "return a[1].n .. b[1].n .. tostring(c[1].n) .. c[1].m", "12nil3");
+          "return a[1].n .. b[1].n .. tostring(c[1].n) .. c[1].m",
+          "12nil3");
     raises("db.all({ 'INSERT INTO demo.t VALUES (1)' }, { 'SELECT 1/0' })", "other 22012");
     gives("return db.one('SELECT count(*)::int AS n FROM demo.t').n .. ''", "0"); /* all or none */
 }
 
 static void transactions_end_as_their_function_does(void **state) {
     (void)state;
-    gives("local result = db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES ($1, $2)', 1, 'a') tx:write('INSERT INTO demo.t VALUES ($1, $2)', 2, 'b') "
+    gives("local result = db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES ($1, $2)', 1, 'a') tx:write('INSERT INTO demo.t VALUES ($1, $2)', "
+          "2, 'b') "
           "local rows, count = tx:all({ 'SELECT name FROM demo.t ORDER BY id' }, { 'SELECT count(*)::int AS n FROM demo.t' }) "
           "tx:write('UPDATE demo.t SET name = $1 WHERE id = 1', 'c') return rows[2].name .. count[1].n end) "
-          "return result .. db.one('SELECT name FROM demo.t WHERE id = 1').name", "b2c");
+          "return result .. db.one('SELECT name FROM demo.t WHERE id = 1').name",
+          "b2c");
     raises("db.tx(function(tx) tx:exec('DELETE FROM demo.t') error('no', 0) end)", "no");
     gives("return db.one('SELECT count(*)::int AS n FROM demo.t').n .. ''", "2");
-    gives("local r = db.tx(function(tx) tx:exec('DELETE FROM demo.t') tx:rollback() return 'back' end) return r .. db.one('SELECT count(*)::int AS n FROM demo.t').n", "back2");
+    gives("local r = db.tx(function(tx) tx:exec('DELETE FROM demo.t') tx:rollback() return 'back' end) return r .. db.one('SELECT count(*)::int AS n "
+          "FROM demo.t').n",
+          "back2");
     gives("return db.tx(function() return 'nothing was asked' end)", "nothing was asked");
-    gives("return db.tx(function(tx) return tx:one([[SELECT current_setting('transaction_isolation') AS i]]).i end, { isolation = 'serializable' })", "serializable");
+    gives("return db.tx(function(tx) return tx:one([[SELECT current_setting('transaction_isolation') AS i]]).i end, { isolation = 'serializable' })",
+          "serializable");
     gives("local ok, problem = pcall(db.tx, function(tx) tx:write('INSERT INTO demo.t VALUES (1)') tx:write('INSERT INTO demo.t VALUES (9)') end) "
-          "return tostring(ok) .. problem.kind .. problem.constraint .. db.one('SELECT count(*)::int AS n FROM demo.t').n", "falseuniquet_pkey2");
+          "return tostring(ok) .. problem.kind .. problem.constraint .. db.one('SELECT count(*)::int AS n FROM demo.t').n",
+          "falseuniquet_pkey2");
     /* a failure inside is told at the next read, and cannot be talked away */
     gives("local ok = pcall(db.tx, function(tx) pcall(tx.exec, tx, 'SELECT 1/0') tx:exec('INSERT INTO demo.t VALUES (10)') end) "
-          "return tostring(ok) .. db.one('SELECT count(*)::int AS n FROM demo.t').n", "false2");
+          "return tostring(ok) .. db.one('SELECT count(*)::int AS n FROM demo.t').n",
+          "false2");
     gives("local ok = pcall(db.tx, function(tx) pcall(tx.exec, tx, 'SELECT 1/0') return 'fine' end) return tostring(ok)", "false");
     raises("local kept db.tx(function(tx) kept = tx end) kept:exec('SELECT 1')", "after its end");
     raises("db.tx(function(tx) tx.exec('SELECT 1') end)", "with a colon");
@@ -288,7 +320,8 @@ static void transactions_end_as_their_function_does(void **state) {
     raises("db.tx(function(tx) tx:exec('COMMIT') end)", "cannot begin with \"COMMIT\"");
     /* many of them beside each other do not see each other */
     gives("db.tx(function(tx) tx:write('UPDATE demo.t SET n = 5 WHERE id = 1') local inside = tx:one('SELECT n FROM demo.t WHERE id = 1').n "
-          "kept = inside .. tostring(db.one('SELECT n FROM demo.t WHERE id = 1').n) end) return kept", "5nil");
+          "kept = inside .. tostring(db.one('SELECT n FROM demo.t WHERE id = 1').n) end) return kept",
+          "5nil");
 }
 
 static void errors_have_kinds(void **state) {
@@ -297,7 +330,8 @@ static void errors_have_kinds(void **state) {
     raises("db.exec('INSERT INTO demo.t (id, n) VALUES (1, 5000)')", "check 23514 t_small");
     raises("db.exec('INSERT INTO demo.t (id, name) VALUES (1, NULL)')", "not_null 23502");
     raises("db.exec('SELECT nothing')", "other 42703");
-    raises("db.query([[SELECT set_config('statement_timeout', '50', true), pg_sleep(2)]]) db.all({ [[SELECT set_config('statement_timeout', '50', true)]] }, { 'SELECT pg_sleep(2)' })",
+    raises("db.query([[SELECT set_config('statement_timeout', '50', true), pg_sleep(2)]]) db.all({ [[SELECT set_config('statement_timeout', '50', "
+           "true)]] }, { 'SELECT pg_sleep(2)' })",
            "timeout 57014");
     raises("db.query('SELECT pg_terminate_backend(pg_backend_pid())')", "maybe");
     raises("db.tx(function(tx) tx:query('SELECT pg_terminate_backend(pg_backend_pid())') end)", "unavailable");
@@ -356,7 +390,8 @@ static void budgets_hold(void **state) {
     vm = vm_with("db.all({ 'SELECT 1' }, { 'SELECT generate_series(1, 11)' }) return 'passed'", tight);
     assert_non_null(strstr(run_in(vm).text, "budget"));
     sh_vm_destroy(vm);
-    vm = vm_with("db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES (77)') tx:query('SELECT generate_series(1, 11)') end) return 'passed'", tight);
+    vm = vm_with("db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES (77)') tx:query('SELECT generate_series(1, 11)') end) return 'passed'",
+                 tight);
     assert_non_null(strstr(run_in(vm).text, "budget"));
     sh_vm_destroy(vm);
     gives("return db.one('SELECT count(*)::int AS n FROM demo.t').n .. ''", "0");
@@ -402,7 +437,8 @@ static void rows_are_their_request_s_alone(void **state) {
     static const sh_task_opts_t opts = {.name = "GET /x"};
     sh_vm_t *vm = vm_with("if kept then local ok, why = pcall(function() return kept[1].n end) local _, json_why = pcall(json.encode, kept) "
                           "return tostring(ok) .. why .. json_why end "
-                          "kept = db.query('SELECT 1 AS n') db.query('SELECT pg_sleep(1)') return kept[1].n .. ''", roomy);
+                          "kept = db.query('SELECT 1 AS n') db.query('SELECT pg_sleep(1)') return kept[1].n .. ''",
+                          roomy);
     outcome_t first = {0}, second = {0};
     int never = 0;
     assert_non_null(sh_task_start(vm, &opts, push_handler, on_done, &first));
@@ -420,12 +456,15 @@ static void rows_are_their_request_s_alone(void **state) {
 static void events_travel_with_their_transaction(void **state) {
     (void)state;
     gives("db.tx(function(tx) tx:write('INSERT INTO demo.t VALUES (1)') tx:emit('quotation.approved', 'q-1', { quotation_id = 'q-1' }) end) "
-          "local e = db.one([[SELECT subject, aggregate, headers, encode(payload, 'hex') AS p, event_id::text = headers->>'Nats-Msg-Id' AS same FROM demo.outbox]]) "
-          "return e.subject .. ' ' .. e.aggregate .. ' ' .. e.headers['Shama-Correlation-Id'] .. ' ' .. e.headers['Shama-Source'] .. ' ' .. tostring(e.same) .. ' ' .. e.p",
+          "local e = db.one([[SELECT subject, aggregate, headers, encode(payload, 'hex') AS p, event_id::text = headers->>'Nats-Msg-Id' AS same FROM "
+          "demo.outbox]]) "
+          "return e.subject .. ' ' .. e.aggregate .. ' ' .. e.headers['Shama-Correlation-Id'] .. ' ' .. e.headers['Shama-Source'] .. ' ' .. "
+          "tostring(e.same) .. ' ' .. e.p",
           "quotation.approved q-1 request-7 demo true 0a03712d31");
     assert_int_equal(woken, 1);
     gives("db.tx(function(tx) for i = 1, 3 do tx:emit('quotation.approved', 'a\"\\\\' .. i, { quotation_id = 'ñ' .. i }) end end) "
-          "local rows = db.query('SELECT aggregate FROM demo.outbox ORDER BY id') return #rows .. rows[4].aggregate", "4a\"\\3");
+          "local rows = db.query('SELECT aggregate FROM demo.outbox ORDER BY id') return #rows .. rows[4].aggregate",
+          "4a\"\\3");
     assert_int_equal(woken, 2);
     raises("db.tx(function(tx) tx:emit('quotation.approved', 'q-2', { quotation_id = 'q' }) error('no', 0) end)", "no");
     raises("db.tx(function(tx) tx:emit('quotation.cancelled', 'q-2', {}) end)", "does not list");

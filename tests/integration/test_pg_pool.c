@@ -146,8 +146,11 @@ static void send_flight(sh_pg_lease_t *l, got_t *got, unsigned flags, const char
     assert_int_equal(got->calls, before);
     run_until(&got->calls, before + 1);
 }
-#define SEND(lease, got, flags, ...) \
-    do { const char *const sql_[] = {__VA_ARGS__}; send_flight((lease), (got), (flags), sql_, SH_ARRAY_LEN(sql_)); } while (0)
+#define SEND(lease, got, flags, ...)                                                                                                                 \
+    do {                                                                                                                                             \
+        const char *const sql_[] = {__VA_ARGS__};                                                                                                    \
+        send_flight((lease), (got), (flags), sql_, SH_ARRAY_LEN(sql_));                                                                              \
+    } while (0)
 
 /* ---- each test has its pool */
 
@@ -176,9 +179,11 @@ static sh_pg_pool_stats_t stats(void) {
 static int setup(void **state) {
     (void)state;
     return uv_loop_init(&loop) || sh_test_pg_start(&server) ||
-                   !sh_test_pg_run(&server, "CREATE TABLE t (id int PRIMARY KEY, parent int CONSTRAINT t_parent REFERENCES t DEFERRABLE INITIALLY DEFERRED, "
-                                            "n int CHECK (n < 1000)); SELECT 'ok'")
-               ? -1 : 0;
+                   !sh_test_pg_run(&server,
+                                   "CREATE TABLE t (id int PRIMARY KEY, parent int CONSTRAINT t_parent REFERENCES t DEFERRABLE INITIALLY DEFERRED, "
+                                   "n int CHECK (n < 1000)); SELECT 'ok'")
+               ? -1
+               : 0;
 }
 static int teardown(void **state) {
     (void)state;
@@ -215,8 +220,9 @@ static void statements_share_connections(void **state) {
     assert_int_equal(stats().queries, N);
     /* settings of each connection, though the server's own are others */
     got_t g = {0};
-    ask(&g, "SELECT timestamptz '2026-11-24 09:06:14.5+00' || '|' || current_setting('statement_timeout') || '|' || current_setting('application_name') "
-            "|| '|' || current_setting('client_encoding') || '|' || '\\x00ff'::bytea::text");
+    ask(&g,
+        "SELECT timestamptz '2026-11-24 09:06:14.5+00' || '|' || current_setting('statement_timeout') || '|' || current_setting('application_name') "
+        "|| '|' || current_setting('client_encoding') || '|' || '\\x00ff'::bytea::text");
     assert_string_equal(g.text, "2026-11-24 09:06:14.5+00|5s|shama/test|UTF8|\\x00ff");
     ask(&g, "SELECT NULL::int");
     assert_string_equal(g.text, "");
@@ -268,8 +274,8 @@ static void a_shared_flight_is_all_or_none(void **state) {
         run_until(&g.calls, 1);
         assert_int_equal(g.status, SH_OK);
         assert_string_equal(g.all, "1,2,1,4,5,-");
-        const sh_pg_statement_t bad[] = {{SH_STR("INSERT INTO t VALUES (5)"), 0, NULL}, {SH_STR("INSERT INTO t VALUES (6, 0, 5000)"), 0, NULL},
-                                         {SH_STR("SELECT 77"), 0, NULL}};
+        const sh_pg_statement_t bad[] = {
+            {SH_STR("INSERT INTO t VALUES (5)"), 0, NULL}, {SH_STR("INSERT INTO t VALUES (6, 0, 5000)"), 0, NULL}, {SH_STR("SELECT 77"), 0, NULL}};
         assert_int_equal(sh_pg_pool_flight(pool, bad, 3, on_flight, &g, &ticket), SH_OK);
         run_until(&g.calls, 2);
         assert_int_equal(g.status, SH_EDB);
@@ -285,8 +291,14 @@ static void a_shared_flight_is_all_or_none(void **state) {
 
 static void what_does_not_belong_on_a_shared_connection_is_refused(void **state) {
     (void)state;
-    static const char *const refused[] = {"BEGIN", "  /* a /* b */ */ commit", "-- x\nSET timezone = 'x'", "COPY t TO STDOUT", "Rollback to savepoint a",
-                                          "LISTEN x", "PREPARE a AS SELECT 1", "DISCARD ALL"};
+    static const char *const refused[] = {"BEGIN",
+                                          "  /* a /* b */ */ commit",
+                                          "-- x\nSET timezone = 'x'",
+                                          "COPY t TO STDOUT",
+                                          "Rollback to savepoint a",
+                                          "LISTEN x",
+                                          "PREPARE a AS SELECT 1",
+                                          "DISCARD ALL"};
     static const char *const fine[] = {"SELECT 'BEGIN'", "WITH x AS (SELECT 1) SELECT * FROM x", "-- BEGIN\nSELECT 1", "(SELECT 1)", "VALUES (1)"};
     got_t g = {0};
     sh_pg_ticket_t *ticket;
@@ -706,7 +718,8 @@ static void names_are_resolved_and_hosts_tried_in_turn(void **state) {
     (void)state;
     char conninfo[200];
     got_t g = {0};
-    snprintf(conninfo, sizeof conninfo, "host=no-such-host.invalid,localhost port=1,%d user=postgres dbname=postgres target_session_attrs=read-write", server.port);
+    snprintf(conninfo, sizeof conninfo, "host=no-such-host.invalid,localhost port=1,%d user=postgres dbname=postgres target_session_attrs=read-write",
+             server.port);
     open_pool((sh_pg_opts_t){.connections_max = 1, .conninfo = conninfo, .wait_ms_max = 5000, .connect_ms_max = 5000});
     ask(&g, "SELECT 1");
     assert_int_equal(g.status, SH_OK);
@@ -750,7 +763,8 @@ static void a_connection_can_be_encrypted_and_checked(void **state) {
     memset(text, 'y', n);
     text[n] = 0;
     snprintf(command, sizeof command,
-             "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
+             "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost -addext "
+             "subjectAltName=DNS:localhost "
              "2>/dev/null && chown --reference=data key.pem cert.pem && chmod 600 key.pem && chmod 755 . && "
              "printf 'hostssl all app all scram-sha-256\\nhost all postgres all trust\\nlocal all all trust\\n' > data/pg_hba.conf",
              server.folder);
@@ -762,11 +776,13 @@ static void a_connection_can_be_encrypted_and_checked(void **state) {
     sh_test_pg_run(&server, "ALTER SYSTEM SET ssl = on");
     assert_non_null(sh_test_pg_run(&server, "CREATE ROLE app LOGIN PASSWORD 'it''s a secret'; SELECT pg_reload_conf()"));
     pass_ms(300);
-    snprintf(conninfo, sizeof conninfo, "host=localhost port=%d user=app password='it\\'s a secret' dbname=postgres sslmode=verify-full sslrootcert=%s/cert.pem",
-             server.port, server.folder);
+    snprintf(conninfo, sizeof conninfo,
+             "host=localhost port=%d user=app password='it\\'s a secret' dbname=postgres sslmode=verify-full sslrootcert=%s/cert.pem", server.port,
+             server.folder);
     memset(got, 0, sizeof got);
     open_pool((sh_pg_opts_t){.connections_max = 1, .conninfo = conninfo});
-    ask(&g, "SELECT ssl::text || ' ' || (SELECT count(*) FROM pg_stat_activity WHERE pid = pg_backend_pid() AND usename = 'app') FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+    ask(&g, "SELECT ssl::text || ' ' || (SELECT count(*) FROM pg_stat_activity WHERE pid = pg_backend_pid() AND usename = 'app') FROM pg_stat_ssl "
+            "WHERE pid = pg_backend_pid()");
     assert_string_equal(g.text, "true 1");
     for (int i = 0; i < 4; i++) query_with(&got[i], "SELECT length($1) || $1", 1, params);
     for (int i = 0; i < 4; i++) {
@@ -852,8 +868,9 @@ static void a_session_comes_back(void **state) {
     int closed = 0;
     sh_pg_session_t *s;
     const sh_pg_opts_t opts = {.conninfo = server.conninfo, .name = "leader", .statement_ms_max = 2000};
-    const sh_pg_statement_t lock = {SH_STR("SELECT pg_try_advisory_lock(7)"), 0, NULL}, quit = {SH_STR("SELECT pg_terminate_backend(pg_backend_pid())"), 0, NULL},
-                            bad = {SH_STR("SELECT nothing"), 0, NULL}, listen = {SH_STR("LISTEN x"), 0, NULL};
+    const sh_pg_statement_t lock = {SH_STR("SELECT pg_try_advisory_lock(7)"), 0, NULL},
+                            quit = {SH_STR("SELECT pg_terminate_backend(pg_backend_pid())"), 0, NULL}, bad = {SH_STR("SELECT nothing"), 0, NULL},
+                            listen = {SH_STR("LISTEN x"), 0, NULL};
     assert_int_equal(sh_pg_session_open(&loop, &opts, on_up, on_down, &t, &log_to, &s), SH_OK);
     assert_int_equal(sh_pg_session_query(s, &lock, on_rows, &g), SH_EUNAVAILABLE);
     for (int round = 1; round <= 3; round++) {

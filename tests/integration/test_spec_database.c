@@ -37,9 +37,8 @@ static const char roles_spec[] =
     "end)\n"
     "it('is where the test says', function() assert.equal(os.getenv('SPEC_PORT'), db.one(\"SELECT current_setting('port') AS port\").port) end)\n";
 
-static const char hanging_spec[] =
-    "local test = require 'shama.test'\n"
-    "it('waits', function() test.database() io.open(os.getenv('SPEC_READY'), 'w'):close() test.sleep(60000) end)\n";
+static const char hanging_spec[] = "local test = require 'shama.test'\n"
+                                   "it('waits', function() test.database() io.open(os.getenv('SPEC_READY'), 'w'):close() test.sleep(60000) end)\n";
 
 static int set_up(void **state) {
     (void)state;
@@ -99,9 +98,7 @@ static void passes(const char *login) {
     fail_msg("code %d: %.*s", code, (int)n, text);
 }
 
-static const char *left_over(void) {
-    return sh_test_pg_run(&pg, "SELECT count(*) FROM pg_database WHERE starts_with(datname, 'shama_test_')");
-}
+static const char *left_over(void) { return sh_test_pg_run(&pg, "SELECT count(*) FROM pg_database WHERE starts_with(datname, 'shama_test_')"); }
 
 static void a_given_server_is_used_and_left_clean(void **state) {
     char port[8];

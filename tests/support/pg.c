@@ -61,9 +61,26 @@ int sh_test_pg_restart(sh_test_pg_t *server) {
     char port[16], data[80];
     snprintf(port, sizeof port, "%d", server->port);
     snprintf(data, sizeof data, "%s/data", server->folder);
-    const char *const args[] = {
-        BIN "postgres", "-D", data, "-p", port, "-k", server->folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-        "-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "timezone=America/Bogota", "-c", "datestyle=SQL, DMY", NULL};
+    const char *const args[] = {BIN "postgres",
+                                "-D",
+                                data,
+                                "-p",
+                                port,
+                                "-k",
+                                server->folder,
+                                "-c",
+                                "listen_addresses=127.0.0.1",
+                                "-c",
+                                "fsync=off",
+                                "-c",
+                                "shared_buffers=16MB",
+                                "-c",
+                                "max_connections=60",
+                                "-c",
+                                "timezone=America/Bogota",
+                                "-c",
+                                "datestyle=SQL, DMY",
+                                NULL};
     server->pid = spawn(server, args);
     for (int i = 0; i < START_TRIES; i++) {
         PGconn *pg = PQconnectdb(server->conninfo);

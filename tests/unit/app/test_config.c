@@ -16,7 +16,8 @@
 
 static char root[] = "/tmp/shama-config-XXXXXX";
 static const char defaults[] =
-    "return { services = 'sales', http = { port = 5000 }, log = { level = 'info' }, db = { url = '', host = 'h', port = 1, name = 'n', sslmode = 'prefer',"
+    "return { services = 'sales', http = { port = 5000 }, log = { level = 'info' }, db = { url = '', host = 'h', port = 1, name = 'n', sslmode = "
+    "'prefer',"
     " password = 'common', pool = 10 }, sales = { db = { user = 'sales_role', password = '', pool = 0 } }, deep = { on = true } }";
 
 static void write_file(const char *name, const char *text) {

@@ -1,5 +1,5 @@
-/* Proves that findings keep their place whoever wrote the sentence (Lua, busted, our own checks), come out in order, one line each, and as an array that
- * is JSON whatever stands in a message. How: adds sentences, looks at the fields, the printed lines and the array. */
+/* Proves that findings keep their place whoever wrote the sentence (Lua, busted, our own checks), come out in order, one line each, and as an array
+ * that is JSON whatever stands in a message. How: adds sentences, looks at the fields, the printed lines and the array. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
 /* Proves that migrations are applied once, in order, each wholly or not at all, and that every way in which files and database can disagree is
- * refused with the file's name; and that roles are made by a superuser, or asked for. Against a private Postgres, with migrations of this test's own. */
+ * refused with the file's name; and that roles are made by a superuser, or asked for. Against a private Postgres, with migrations of this test's own.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,8 @@ static sh_buf_t message, script;
 static FILE *quiet;
 
 static const char settings[] =
-    "return { env = \"test\", services = \"alpha,beta\", db = { url = \"\", host = \"127.0.0.1\", port = 1, name = \"shama_platform\", sslmode = \"disable\", password = \"\", pool = 1 },\n"
+    "return { env = \"test\", services = \"alpha,beta\", db = { url = \"\", host = \"127.0.0.1\", port = 1, name = \"shama_platform\", sslmode = "
+    "\"disable\", password = \"\", pool = 1 },\n"
     "  alpha = { db = { user = \"alpha_role\", password = \"first\" } }, beta = { db = { user = \"beta_role\", password = \"\" } } }\n";
 
 static void write_file(const char *path, const char *text) {
@@ -36,7 +38,8 @@ static void write_file(const char *path, const char *text) {
 
 static PGconn *login_as(const char *user, const char *password, const char *database) {
     sh_buf_t url = {0};
-    sh_buf_printf(&url, "host=127.0.0.1 port=%d dbname=%s user=%s password=%s sslmode=disable options='-c client_min_messages=warning'", postgres.port, database, user, password);
+    sh_buf_printf(&url, "host=127.0.0.1 port=%d dbname=%s user=%s password=%s sslmode=disable options='-c client_min_messages=warning'",
+                  postgres.port, database, user, password);
     PGconn *conn = PQconnectdb(sh_buf_c(&url));
     sh_buf_dispose(&url);
     return conn;
@@ -119,7 +122,9 @@ static void roles_are_needed_first(void **state) {
     assert_int_equal(sh_migrate_roles(weak, &opts, &message), SH_OK);
     assert_int_equal(sh_migrate_roles(conn, &opts, &message), SH_OK); /* again, by the superuser */
     assert_sql(conn, "SELECT rolcanlogin::text || rolbypassrls FROM pg_roles WHERE rolname = 'shama_owner'", "falsetrue");
-    assert_sql(conn, "SELECT string_agg(rolsuper::text || rolbypassrls || rolcreaterole, ',') FROM pg_roles WHERE rolname ~ '(alpha|beta)_role|shama_(views|readonly)'",
+    assert_sql(conn,
+               "SELECT string_agg(rolsuper::text || rolbypassrls || rolcreaterole, ',') FROM pg_roles WHERE rolname ~ "
+               "'(alpha|beta)_role|shama_(views|readonly)'",
                "falsefalsefalse,falsefalsefalse,falsefalsefalse,falsefalsefalse");
 
     PGconn *alpha = login_as("alpha_role", "first", "shama_platform"), *readonly = login_as("shama_readonly", "look", "shama_platform");
@@ -205,7 +210,8 @@ static void seed_data(void **state) {
     (void)state;
     PGconn *conn = superuser("shama_platform");
     sh_buf_clear(&message);
-    write_file("seed.sql", "-- Not a statement yet.\n\n-- statement\nCREATE TABLE alpha.u (name text PRIMARY KEY, hash text)\n\n-- statement\nINSERT INTO alpha.u VALUES ('x', $1)\n");
+    write_file("seed.sql", "-- Not a statement yet.\n\n-- statement\nCREATE TABLE alpha.u (name text PRIMARY KEY, hash text)\n\n-- statement\nINSERT "
+                           "INTO alpha.u VALUES ('x', $1)\n");
     assert_int_equal(sh_migrate_seed(conn, "seed.sql", "it's a hash", &message), SH_OK);
     assert_sql(conn, "SELECT hash FROM alpha.u", "it's a hash");
     write_file("seed.sql", "\n-- statement\nINSERT INTO alpha.u VALUES ('y', $1)\n\n-- statement\nINSERT INTO alpha.u VALUES ('x', $1)\n");
@@ -217,8 +223,11 @@ static void seed_data(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(roles_are_needed_first), cmocka_unit_test(applies_once_in_order), cmocka_unit_test(a_mistake_leaves_nothing),
-        cmocka_unit_test(disagreement_is_refused), cmocka_unit_test(seed_data),
+        cmocka_unit_test(roles_are_needed_first),
+        cmocka_unit_test(applies_once_in_order),
+        cmocka_unit_test(a_mistake_leaves_nothing),
+        cmocka_unit_test(disagreement_is_refused),
+        cmocka_unit_test(seed_data),
     };
     return cmocka_run_group_tests(tests, start_everything, stop_everything);
 }

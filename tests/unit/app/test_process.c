@@ -44,7 +44,8 @@ static void output_and_failures_are_told(void **state) {
     (void)state;
     const char *argv[4];
     sh_buf_t error = {0}, text = {0};
-    assert_int_equal(sh_process_run(&(sh_process_opts_t){.argv = shell("echo out; echo err >&2; pwd", argv), .output = output, .directory = "/"}, &error), SH_OK);
+    assert_int_equal(
+        sh_process_run(&(sh_process_opts_t){.argv = shell("echo out; echo err >&2; pwd", argv), .output = output, .directory = "/"}, &error), SH_OK);
     sh_process_tail(output, 1000, &text);
     assert_string_equal(sh_buf_c(&text), "out\nerr\n/\n");
     sh_buf_clear(&text);
@@ -78,8 +79,10 @@ static void stopping_is_obeyed(void **state) {
 
     /* One that ignores the signal is killed after the wait, not before. It says by its output that it is ready to ignore. */
     unlink(output);
-    assert_int_equal(sh_process_start(&(sh_process_opts_t){.argv = shell("trap '' TERM; echo ready; while :; do sleep 0.1; done", argv), .output = output},
-                                      &pid, &error), SH_OK);
+    assert_int_equal(
+        sh_process_start(&(sh_process_opts_t){.argv = shell("trap '' TERM; echo ready; while :; do sleep 0.1; done", argv), .output = output}, &pid,
+                         &error),
+        SH_OK);
     struct stat at;
     for (int i = 0; i < 500 && (stat(output, &at) || at.st_size == 0); i++) usleep(10000);
     uint64_t started = sh_time_mono_ns();
@@ -127,7 +130,9 @@ static void another_user(void **state) {
     const char *argv[4];
     sh_buf_t error = {0}, text = {0};
     unlink(output);
-    assert_int_equal(sh_process_run(&(sh_process_opts_t){.argv = shell("id -un; id -G", argv), .output = output, .user = "nobody", .directory = "/"}, &error), SH_OK);
+    assert_int_equal(
+        sh_process_run(&(sh_process_opts_t){.argv = shell("id -un; id -G", argv), .output = output, .user = "nobody", .directory = "/"}, &error),
+        SH_OK);
     sh_process_tail(output, 1000, &text);
     assert_string_equal(sh_buf_c(&text), "nobody\n65534\n");
     assert_false(sh_process_can_enter("nobody", folder)); /* 0700 */
@@ -140,7 +145,7 @@ static void another_user(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(output_and_failures_are_told), cmocka_unit_test(stopping_is_obeyed), cmocka_unit_test(ports),
-        cmocka_unit_test(programs_are_found), cmocka_unit_test(another_user),
+        cmocka_unit_test(programs_are_found),           cmocka_unit_test(another_user),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -66,7 +66,9 @@ static void copies_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hands_out_separate_memory), cmocka_unit_test(forgets_and_keeps_one_chunk), cmocka_unit_test(copies_texts),
+        cmocka_unit_test(hands_out_separate_memory),
+        cmocka_unit_test(forgets_and_keeps_one_chunk),
+        cmocka_unit_test(copies_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

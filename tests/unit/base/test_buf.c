@@ -57,7 +57,10 @@ static void writes_numbers(void **state) {
 
 static void writes_json_strings(void **state) {
     (void)state;
-    static const struct { sh_str_t text; const char *json; } cases[] = {
+    static const struct {
+        sh_str_t text;
+        const char *json;
+    } cases[] = {
         {SH_STR(""), "\"\""},
         {SH_STR_NULL, "\"\""},
         {SH_STR("plain"), "\"plain\""},
@@ -65,7 +68,10 @@ static void writes_json_strings(void **state) {
         {SH_STR("a\\b\"c"), "\"a\\\\b\\\"c\""},
         {SH_STR("\n\r\t"), "\"\\n\\r\\t\""},
         {SH_STR("\0\x01\x1f\x7f"), "\"\\u0000\\u0001\\u001f\\u007f\""},
-        {SH_STR("ma\xc3\xb1" "ana"), "\"ma\xc3\xb1" "ana\""},
+        {SH_STR("ma\xc3\xb1"
+                "ana"),
+         "\"ma\xc3\xb1"
+         "ana\""},
         {SH_STR("\x1b[31m"), "\"\\u001b[31m\""},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++) {
@@ -110,7 +116,9 @@ static void tells_plain_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grows_and_keeps), cmocka_unit_test(writes_numbers), cmocka_unit_test(writes_json_strings),
+        cmocka_unit_test(grows_and_keeps),
+        cmocka_unit_test(writes_numbers),
+        cmocka_unit_test(writes_json_strings),
         cmocka_unit_test(tells_plain_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

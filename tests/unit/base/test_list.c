@@ -29,8 +29,10 @@ static void keeps_order(void **state) {
         items[i].n = i + 1;
         sh_list_init(&items[i].link);
         assert_false(sh_list_is_linked(&items[i].link));
-        if (i < 3) sh_list_link(&head, &items[i].link);
-        else sh_list_link_front(&head, &items[i].link);
+        if (i < 3)
+            sh_list_link(&head, &items[i].link);
+        else
+            sh_list_link_front(&head, &items[i].link);
     }
     assert_int_equal(order(&head), 54123);
     assert_int_equal(sh_list_first(&head, item_t, link)->n, 5);

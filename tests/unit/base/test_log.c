@@ -146,7 +146,10 @@ static void knows_levels_and_bad_paths(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(writes_json_lines), TEST(survives_rotation), TEST(flushes_much_by_itself), TEST(knows_levels_and_bad_paths),
+        TEST(writes_json_lines),
+        TEST(survives_rotation),
+        TEST(flushes_much_by_itself),
+        TEST(knows_levels_and_bad_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,10 @@ static void compares(void **state) {
 
 static void parses_integers(void **state) {
     (void)state;
-    static const struct { const char *text; int64_t value; } good[] = {
+    static const struct {
+        const char *text;
+        int64_t value;
+    } good[] = {
         {"0", 0}, {"7", 7}, {"-7", -7}, {"9223372036854775807", INT64_MAX}, {"-9223372036854775808", INT64_MIN},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(good); i++) {
@@ -34,8 +37,24 @@ static void parses_integers(void **state) {
         assert_int_equal(sh_str_to_i64(sh_str_of(good[i].text), &n), SH_OK);
         assert_true(n == good[i].value);
     }
-    static const char *const bad[] = {"", "-", "+1", " 1", "1 ", "01", "-0", "-01", "00", "1.0", "1e3", "0x1", "9223372036854775808",
-                                      "-9223372036854775809", "99999999999999999999", "12345678901234567890123", "1a", "--1"};
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "01",
+                                      "-0",
+                                      "-01",
+                                      "00",
+                                      "1.0",
+                                      "1e3",
+                                      "0x1",
+                                      "9223372036854775808",
+                                      "-9223372036854775809",
+                                      "99999999999999999999",
+                                      "12345678901234567890123",
+                                      "1a",
+                                      "--1"};
     for (size_t i = 0; i < SH_ARRAY_LEN(bad); i++) {
         int64_t n = 42;
         assert_int_equal(sh_str_to_i64(sh_str_of(bad[i]), &n), SH_EINVAL);
@@ -77,8 +96,8 @@ static void suggests_the_nearest(void **state) {
     static const char *const names[] = {"quantity", "product_id", "discount_percent", "id"};
     size_t n = SH_ARRAY_LEN(names);
     assert_string_equal(sh_str_nearest("quantity", names, n), "quantity");
-    assert_string_equal(sh_str_nearest("quantty", names, n), "quantity");     /* a letter missing */
-    assert_string_equal(sh_str_nearest("quanttiy", names, n), "quantity");    /* two swapped */
+    assert_string_equal(sh_str_nearest("quantty", names, n), "quantity");      /* a letter missing */
+    assert_string_equal(sh_str_nearest("quanttiy", names, n), "quantity");     /* two swapped */
     assert_string_equal(sh_str_nearest("prodct_ids", names, n), "product_id"); /* missing and more */
     assert_null(sh_str_nearest("price", names, n));
     assert_null(sh_str_nearest("", names, n));
@@ -102,7 +121,7 @@ static void suggests_the_nearest(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compares), cmocka_unit_test(parses_integers), cmocka_unit_test(knows_uuids),
+        cmocka_unit_test(compares),           cmocka_unit_test(parses_integers),      cmocka_unit_test(knows_uuids),
         cmocka_unit_test(hashes_like_fnv_1a), cmocka_unit_test(suggests_the_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,7 +36,10 @@ static void agrees_with_the_c_library(void **state) {
 
 static void knows_the_ends(void **state) {
     (void)state;
-    static const struct { int64_t us; const char *text; } cases[] = {
+    static const struct {
+        int64_t us;
+        const char *text;
+    } cases[] = {
         {0, "1970-01-01T00:00:00.000000Z"},
         {-1, "1969-12-31T23:59:59.999999Z"},
         {INT64_C(951782400000000), "2000-02-29T00:00:00.000000Z"},
@@ -65,11 +68,29 @@ static void parses_offsets_and_fractions(void **state) {
     assert_true(parsed("2026-11-24T09:06:14.000001-00:00") == base + 1);
     assert_true(parsed("2024-02-29T23:59:59.999999+00:00") + 1 == parsed("2024-03-01T00:00:00Z"));
     static const char *const bad[] = {
-        "", "2026-11-24", "2026-11-24T09:06:14", "2026-11-24 09:06:14Z", "2026-11-24T09:06Z", "2026-11-24T24:00:00Z",
-        "2026-11-24T09:60:00Z", "2026-11-24T09:06:60Z", "2026-11-24T09:06:14.Z", "2026-11-24T09:06:14.1234567Z",
-        "2026-11-24T09:06:14+2:00", "2026-11-24T09:06:14+24:00", "2026-11-24T09:06:14+02:60", "2026-11-24T09:06:14+0200",
-        "2026-11-24T09:06:14ZZ", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-10T00:00:00Z", "2026-01-00T00:00:00Z",
-        "+026-11-24T09:06:14Z", "2026-11-24T09:06:1xZ", " 2026-11-24T09:06:14Z", "2026-11-24T09:06:14.123456+00:000",
+        "",
+        "2026-11-24",
+        "2026-11-24T09:06:14",
+        "2026-11-24 09:06:14Z",
+        "2026-11-24T09:06Z",
+        "2026-11-24T24:00:00Z",
+        "2026-11-24T09:60:00Z",
+        "2026-11-24T09:06:60Z",
+        "2026-11-24T09:06:14.Z",
+        "2026-11-24T09:06:14.1234567Z",
+        "2026-11-24T09:06:14+2:00",
+        "2026-11-24T09:06:14+24:00",
+        "2026-11-24T09:06:14+02:60",
+        "2026-11-24T09:06:14+0200",
+        "2026-11-24T09:06:14ZZ",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-10T00:00:00Z",
+        "2026-01-00T00:00:00Z",
+        "+026-11-24T09:06:14Z",
+        "2026-11-24T09:06:1xZ",
+        " 2026-11-24T09:06:14Z",
+        "2026-11-24T09:06:14.123456+00:000",
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(bad); i++) {
         int64_t us = 42;
@@ -81,8 +102,8 @@ static void parses_offsets_and_fractions(void **state) {
 static void knows_leap_days(void **state) {
     (void)state;
     static const char *const good[] = {"2024-02-29", "2000-02-29", "1600-02-29", "0000-02-29", "2026-02-28", "2026-12-31", "9999-12-31"};
-    static const char *const bad[] = {"2023-02-29", "1900-02-29", "2100-02-29", "2024-02-30", "2026-04-31", "2026-01-32", "2026-1-01",
-                                      "2026/01/01", "20260101", "2026-01-01 ", "", "-026-01-01"};
+    static const char *const bad[] = {"2023-02-29", "1900-02-29", "2100-02-29", "2024-02-30",  "2026-04-31", "2026-01-32",
+                                      "2026-1-01",  "2026/01/01", "20260101",   "2026-01-01 ", "",           "-026-01-01"};
     for (size_t i = 0; i < SH_ARRAY_LEN(good); i++) assert_true(sh_time_is_date(sh_str_of(good[i])));
     for (size_t i = 0; i < SH_ARRAY_LEN(bad); i++)
         if (sh_time_is_date(sh_str_of(bad[i]))) fail_msg("%s was taken", bad[i]);
@@ -102,8 +123,8 @@ static void clocks_go_forward(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_c_library), cmocka_unit_test(knows_the_ends), cmocka_unit_test(parses_offsets_and_fractions),
-        cmocka_unit_test(knows_leap_days), cmocka_unit_test(clocks_go_forward),
+        cmocka_unit_test(agrees_with_the_c_library), cmocka_unit_test(knows_the_ends),    cmocka_unit_test(parses_offsets_and_fractions),
+        cmocka_unit_test(knows_leap_days),           cmocka_unit_test(clocks_go_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,24 +48,32 @@ static void mistakes(void **state) {
         {"return { created_at = '2026-11-24T09:00:00Z' }", "\"blocks\" is missing"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = {}, wattermark = 'x' }", "unknown key \"wattermark\" (did you mean \"watermark\"?)"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'txt' } } }", "blocks[1]: unknown kind \"txt\""},
-        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = true } } }", "blocks[1].text: a text was expected, got boolean"},
+        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = true } } }",
+         "blocks[1].text: a text was expected, got boolean"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = 1.5 } } }", "blocks[1].text: a number with a fraction"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', color = 'red' } } }", "blocks[1].color: a colour"},
-        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', size = -1 } } }", "blocks[1].size: a number of points"},
-        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', size = 0/0 } } }", "blocks[1].size: a number of points"},
-        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', align = 'justify' } } }", "\"left\", \"center\" or \"right\""},
+        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', size = -1 } } }",
+         "blocks[1].size: a number of points"},
+        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', size = 0/0 } } }",
+         "blocks[1].size: a number of points"},
+        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = '', align = 'justify' } } }",
+         "\"left\", \"center\" or \"right\""},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'table', columns = { {}, {} }, rows = { { 1, 2 }, { 1 } } } } }",
          "blocks[1].rows[2]: the table has 2 columns, the row 1 cells"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'table', columns = { {} }, rows = { { {} } } } } }",
          "blocks[1].rows[1][1]: a text was expected, got table"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'table', columns = { {} }, rows = { x = 1 } } } }",
          "blocks[1].rows: a list was expected, but it has a key \"x\""},
-        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'columns', columns = { { blocks = { { kind = 'rule', colour = 'line' } } } } } } }",
+        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'columns', columns = { { blocks = { { kind = 'rule', colour = 'line' } } "
+         "} } } } }",
          "blocks[1].columns[1].blocks[1]: unknown key \"colour\" (did you mean \"color\"?)"},
-        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'pairs', rows = { { 'a' } } } } }", "blocks[1].rows[1]: a label and a value"},
+        {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'pairs', rows = { { 'a' } } } } }",
+         "blocks[1].rows[1]: a label and a value"},
         {"local function deep(n) return { kind = 'columns', columns = { { blocks = n > 0 and { deep(n - 1) } or {} } } } end "
-         "return { created_at = '2026-11-24T09:00:00Z', blocks = { deep(5) } }", "columns within columns go 4 deep"},
-        {"local self = { kind = 'columns' } self.columns = { { blocks = { self } } } return { created_at = '2026-11-24T09:00:00Z', blocks = { self } }",
+         "return { created_at = '2026-11-24T09:00:00Z', blocks = { deep(5) } }",
+         "columns within columns go 4 deep"},
+        {"local self = { kind = 'columns' } self.columns = { { blocks = { self } } } return { created_at = '2026-11-24T09:00:00Z', blocks = { self } "
+         "}",
          "columns within columns go 4 deep"},
         {"return { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = ('x'):rep(5000000) } } }", "more than 4194304 bytes"},
     };
@@ -90,7 +98,9 @@ static void colors_follow_the_brand(void **state) {
     sh_arena_init(&arena);
     assert_int_equal(read_code("return { created_at = '2026-11-24T09:00:00Z', blocks = {"
                                "{ kind = 'text', text = 12, color = 'on_primary' }, { kind = 'text', text = 'b', color = 'on_secondary' },"
-                               "{ kind = 'rule', color = '#0aBcDe' } } }", &arena, &doc, &err), SH_OK);
+                               "{ kind = 'rule', color = '#0aBcDe' } } }",
+                               &arena, &doc, &err),
+                     SH_OK);
     assert_int_equal(doc.block_count, 3);
     assert_true(sh_str_eq_c(doc.blocks[0].as.text.text, "12"));
     assert_int_equal(doc.blocks[0].as.text.style.color.r, 0x1a); /* dark on yellow */
@@ -103,8 +113,10 @@ static void quotation_template(void **state) {
     static const char format[] =
         "local template = dofile('" SHAMA_SOURCE_DIR "/rules/sales/templates/quotation.lua')\n"
         "return template({ number = %s, revision = 2, status = '%s', customer_name = 'Ñandú S.A.', currency = 'USD', valid_until = '2026-12-24',"
-        " created_at = '2026-11-24T09:00:00Z', items = { { product_name = 'Tornillo', quantity = 3, unit_price = '1500.00', discount_percent = '7.50',"
-        " line_total = '4162.50' } }, subtotal = '4500.00', discount_total = '337.50', tax_total = '0.00', total_amount = '4162.50' }, '%s', { name = 'Aceros' })";
+        " created_at = '2026-11-24T09:00:00Z', items = { { product_name = 'Tornillo', quantity = 3, unit_price = '1500.00', discount_percent = "
+        "'7.50',"
+        " line_total = '4162.50' } }, subtotal = '4500.00', discount_total = '337.50', tax_total = '0.00', total_amount = '4162.50' }, '%s', { name "
+        "= 'Aceros' })";
     static const struct {
         const char *number, *status, *language, *title, *watermark, *page;
     } table[] = {
@@ -168,11 +180,17 @@ static void build(house_t *h, uint32_t running_max, uint64_t memory) {
     };
     sh_buf_t error = {0};
     uv_loop_init(&h->loop);
-    h->pdf = (sh_lua_pdf_opts_t){.loop = &h->loop, .font_dir = FONTS, .brand_primary = "#f0c800", .brand_secondary = "#2E2725", .running_max = running_max};
+    h->pdf = (sh_lua_pdf_opts_t){
+        .loop = &h->loop, .font_dir = FONTS, .brand_primary = "#f0c800", .brand_secondary = "#2E2725", .running_max = running_max};
     assert_int_equal(sh_log_open(&h->log, NULL, SH_LOG_OFF, "test"), SH_OK);
     if (sh_bundle_build(sources, 1, &h->bundle, &error)) fail_msg("%s", sh_buf_c(&error));
     const sh_primitive_t primitives[] = {{"pdf", sh_lua_pdf_open, &h->pdf, false}};
-    const sh_vm_opts_t vm_opts = {.bundle = h->bundle, .primitives = primitives, .primitive_count = 1, .loop = &h->loop, .log = &h->log, .trusted = true,
+    const sh_vm_opts_t vm_opts = {.bundle = h->bundle,
+                                  .primitives = primitives,
+                                  .primitive_count = 1,
+                                  .loop = &h->loop,
+                                  .log = &h->log,
+                                  .trusted = true,
                                   .budget = {.slice_ms = 1000, .task_ms = 1000, .memory_bytes = memory, .deadline_ms = 10000}};
     if (sh_vm_create(&vm_opts, &h->vm, &error)) fail_msg("%s", sh_buf_c(&error));
     sh_buf_dispose(&error);
@@ -213,8 +231,10 @@ static void on_done(void *data, sh_task_t *task, int status, lua_State *L, int n
     r->outcome.status = status;
     if (status != SH_OK && status != SH_ELUA) return;
     assert_true(nresults >= 1);
-    if (lua_istable(L, -nresults)) lua_getfield(L, -nresults, "kind");
-    else lua_pushvalue(L, -nresults);
+    if (lua_istable(L, -nresults))
+        lua_getfield(L, -nresults, "kind");
+    else
+        lua_pushvalue(L, -nresults);
     snprintf(r->outcome.text, sizeof r->outcome.text, "%s", lua_tostring(L, -1));
 }
 
@@ -251,8 +271,9 @@ static void tasks(void **state) {
     assert_int_equal(d.outcome.status, SH_ELUA);
     assert_non_null(strstr(d.outcome.text, "created_at: a time like"));
 
-    assert_non_null(begin(h, &d, "local render = ... return pcall(render, { created_at = '2026-11-24T09:00:00Z',"
-                                 "blocks = { { kind = 'table', columns = { { width = 4000 } }, rows = {} } } })"));
+    assert_non_null(begin(h, &d,
+                          "local render = ... return pcall(render, { created_at = '2026-11-24T09:00:00Z',"
+                          "blocks = { { kind = 'table', columns = { { width = 4000 } }, rows = {} } } })"));
     uv_run(&h->loop, UV_RUN_DEFAULT);
     assert_int_equal(d.outcome.status, SH_OK);
     assert_string_equal(d.outcome.text, "(null)"); /* pcall's false: the layout refused, the task lives */
@@ -279,12 +300,13 @@ static void no_memory_for_the_bytes(void **state) {
     run_t a, b;
     (void)state;
     build(h, 2, 2 << 20);
-    assert_non_null(begin(h, &a,
-                          "local render = ... local keep = {}\n"
-                          "for i = 1, 95 do keep[i] = ('x'):rep(10000) .. i end\n"
-                          "local bytes = {}\n"
-                          "for i = 1, 20 do bytes[i] = render { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = 'ñ' .. i } } } end\n"
-                          "return 'never' .. #keep"));
+    assert_non_null(
+        begin(h, &a,
+              "local render = ... local keep = {}\n"
+              "for i = 1, 95 do keep[i] = ('x'):rep(10000) .. i end\n"
+              "local bytes = {}\n"
+              "for i = 1, 20 do bytes[i] = render { created_at = '2026-11-24T09:00:00Z', blocks = { { kind = 'text', text = 'ñ' .. i } } } end\n"
+              "return 'never' .. #keep"));
     uv_run(&h->loop, UV_RUN_DEFAULT);
     assert_int_equal(a.outcome.calls, 1);
     if (a.outcome.status != SH_EMEMORY) fail_msg("%d %s", a.outcome.status, a.outcome.text);
@@ -297,8 +319,8 @@ static void no_memory_for_the_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mistakes), cmocka_unit_test(colors_follow_the_brand), cmocka_unit_test(quotation_template), cmocka_unit_test(tasks),
-        cmocka_unit_test(no_memory_for_the_bytes),
+        cmocka_unit_test(mistakes), cmocka_unit_test(colors_follow_the_brand), cmocka_unit_test(quotation_template),
+        cmocka_unit_test(tasks),    cmocka_unit_test(no_memory_for_the_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

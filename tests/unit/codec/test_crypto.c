@@ -156,9 +156,9 @@ static void random_bytes_differ(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sha256_known_answers), cmocka_unit_test(hmac_known_answers), cmocka_unit_test(base64url_round_trips),
-        cmocka_unit_test(base64url_is_strict), cmocka_unit_test(hex_is_strict), cmocka_unit_test(hex_has_two_digits_a_byte), cmocka_unit_test(comparisons),
-        cmocka_unit_test(random_bytes_differ),
+        cmocka_unit_test(sha256_known_answers), cmocka_unit_test(hmac_known_answers),  cmocka_unit_test(base64url_round_trips),
+        cmocka_unit_test(base64url_is_strict),  cmocka_unit_test(hex_is_strict),       cmocka_unit_test(hex_has_two_digits_a_byte),
+        cmocka_unit_test(comparisons),          cmocka_unit_test(random_bytes_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

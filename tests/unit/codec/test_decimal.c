@@ -28,14 +28,27 @@ static void assert_is(sh_decimal_t d, const char *expected) {
 static void reads_and_writes(void **state) {
     (void)state;
     static const char *const same[] = {
-        "0", "0.00", "5", "-5", "12.50", "-0.01", "0.000000000001", "18446744073709551615", "18446744073709551616",
-        "-184467440737095516.16", "999999999999999999999999999999", "-999999999999999999.999999999999", "100", "10.0",
+        "0",
+        "0.00",
+        "5",
+        "-5",
+        "12.50",
+        "-0.01",
+        "0.000000000001",
+        "18446744073709551615",
+        "18446744073709551616",
+        "-184467440737095516.16",
+        "999999999999999999999999999999",
+        "-999999999999999999.999999999999",
+        "100",
+        "10.0",
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(same); i++) assert_is(D(same[i]), same[i]);
     assert_is(D("-0.00"), "0.00");
     assert_is(sh_decimal_of_i64(INT64_MIN), "-9223372036854775808");
 
-    static const char *const bad[] = {"", "-", "+1", ".5", "5.", "01", "00", "-01", "1e3", "1.2.3", " 1", "1 ", "1,5", "0x1", "NaN", "--1", "1.-2", "-.5"};
+    static const char *const bad[] = {"",      "-",  "+1", ".5",  "5.",  "01",  "00",  "-01",  "1e3",
+                                      "1.2.3", " 1", "1 ", "1,5", "0x1", "NaN", "--1", "1.-2", "-.5"};
     sh_decimal_t d;
     for (size_t i = 0; i < SH_ARRAY_LEN(bad); i++)
         if (sh_decimal_parse(sh_str_of(bad[i]), &d) != SH_EINVAL) fail_msg("took \"%s\"", bad[i]);
@@ -141,8 +154,10 @@ static void agrees_with_long_arithmetic(void **state) {
         /* An operand that cannot be brought to the common scale is a limit too. */
         bool fit = long_length(&la) <= SH_DECIMAL_DIGITS_MAX && long_length(&lb) <= SH_DECIMAL_DIGITS_MAX;
         int rc = sh_decimal_add(a, b, &d);
-        if (fit) assert_agrees(rc, d, long_add(la, lb), scale);
-        else assert_int_equal(rc, SH_ELIMIT);
+        if (fit)
+            assert_agrees(rc, d, long_add(la, lb), scale);
+        else
+            assert_int_equal(rc, SH_ELIMIT);
         rc = sh_decimal_sub(a, b, &d);
         if (fit) assert_agrees(rc, d, long_add(la, minus_lb), scale);
 
@@ -207,11 +222,16 @@ static void rounds_by_mode(void **state) {
     static const struct {
         const char *in, *half_up, *half_even, *down, *up;
     } table[] = {
-        {"2.345", "2.35", "2.34", "2.34", "2.35"},     {"2.355", "2.36", "2.36", "2.35", "2.36"},
-        {"-2.345", "-2.35", "-2.34", "-2.34", "-2.35"}, {"2.3449", "2.34", "2.34", "2.34", "2.35"},
-        {"2.3451", "2.35", "2.35", "2.34", "2.35"},     {"0.004", "0.00", "0.00", "0.00", "0.01"},
-        {"-0.004", "0.00", "0.00", "0.00", "-0.01"},    {"0.995", "1.00", "1.00", "0.99", "1.00"},
-        {"7", "7.00", "7.00", "7.00", "7.00"},          {"99999999999999999999.995", "100000000000000000000.00", "100000000000000000000.00", "99999999999999999999.99", "100000000000000000000.00"},
+        {"2.345", "2.35", "2.34", "2.34", "2.35"},
+        {"2.355", "2.36", "2.36", "2.35", "2.36"},
+        {"-2.345", "-2.35", "-2.34", "-2.34", "-2.35"},
+        {"2.3449", "2.34", "2.34", "2.34", "2.35"},
+        {"2.3451", "2.35", "2.35", "2.34", "2.35"},
+        {"0.004", "0.00", "0.00", "0.00", "0.01"},
+        {"-0.004", "0.00", "0.00", "0.00", "-0.01"},
+        {"0.995", "1.00", "1.00", "0.99", "1.00"},
+        {"7", "7.00", "7.00", "7.00", "7.00"},
+        {"99999999999999999999.995", "100000000000000000000.00", "100000000000000000000.00", "99999999999999999999.99", "100000000000000000000.00"},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(table); i++) {
         const char *expected[] = {table[i].half_up, table[i].half_even, table[i].down, table[i].up};
@@ -237,8 +257,18 @@ static void rounds_by_mode(void **state) {
 
 static void becomes_the_nearest_double(void **state) {
     (void)state;
-    static const char *const texts[] = {"0",         "0.00",    "0.10",         "-0.10", "4498.76", "99999999.99", "9007199254740992", "9007199254740993", "90071992547409.93",
-                                        "0.000000000001", "-1234567890123456789.123456789", "999999999999999999999999999999"};
+    static const char *const texts[] = {"0",
+                                        "0.00",
+                                        "0.10",
+                                        "-0.10",
+                                        "4498.76",
+                                        "99999999.99",
+                                        "9007199254740992",
+                                        "9007199254740993",
+                                        "90071992547409.93",
+                                        "0.000000000001",
+                                        "-1234567890123456789.123456789",
+                                        "999999999999999999999999999999"};
     for (size_t i = 0; i < SH_ARRAY_LEN(texts); i++) assert_true(sh_decimal_to_double(D(texts[i])) == strtod(texts[i], NULL));
     srand(7);
     for (int i = 0; i < 100000; i++) {
@@ -262,8 +292,9 @@ static void knows_its_modes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_and_writes), cmocka_unit_test(agrees_with_long_arithmetic), cmocka_unit_test(quotients_are_the_nearest),
-        cmocka_unit_test(rounds_by_mode), cmocka_unit_test(knows_its_modes), cmocka_unit_test(becomes_the_nearest_double),
+        cmocka_unit_test(reads_and_writes),          cmocka_unit_test(agrees_with_long_arithmetic),
+        cmocka_unit_test(quotients_are_the_nearest), cmocka_unit_test(rounds_by_mode),
+        cmocka_unit_test(knows_its_modes),           cmocka_unit_test(becomes_the_nearest_double),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

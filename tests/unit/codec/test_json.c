@@ -10,8 +10,7 @@
 #include <cmocka.h>
 
 /* Reads from a heap copy of exactly the text's length, so that the sanitizer sees any step beyond it. */
-static int read_text(sh_arena_t *arena, const char *bytes, size_t len, sh_json_limits_t limits, sh_json_value_t **out,
-                     sh_json_error_t *error) {
+static int read_text(sh_arena_t *arena, const char *bytes, size_t len, sh_json_limits_t limits, sh_json_value_t **out, sh_json_error_t *error) {
     char *copy = malloc(len ? len : 1);
     assert_non_null(copy);
     memcpy(copy, bytes, len);
@@ -92,7 +91,9 @@ static const refusal_t refusals[] = {
     {SH_STR("// x\n1"), 0, "value expected"},
     {SH_STR("/**/1"), 0, "value expected"},
     {SH_STR("\v1"), 0, "value expected"},
-    {SH_STR("\xc2\xa0""1"), 0, "value expected"},
+    {SH_STR("\xc2\xa0"
+            "1"),
+     0, "value expected"},
     {SH_STR("\"abc"), 4, "string without end"},
     {SH_STR("\""), 1, "string without end"},
     {SH_STR("\"a\\"), 2, "string without end"},
@@ -166,15 +167,31 @@ static sh_json_value_t *must_read(sh_arena_t *arena, const char *text) {
 static void writes_what_it_read(void **state) {
     (void)state;
     static const char *const cases[][2] = {
-        {"null", "null"}, {" true ", "true"}, {"\t\r\nfalse\n", "false"}, {"0", "0"}, {"-1", "-1"},
-        {"9223372036854775807", "9223372036854775807"}, {"-9223372036854775808", "-9223372036854775808"},
-        {"9223372036854775808", "9223372036854775808"}, {"9007199254740993", "9007199254740993"},
+        {"null", "null"},
+        {" true ", "true"},
+        {"\t\r\nfalse\n", "false"},
+        {"0", "0"},
+        {"-1", "-1"},
+        {"9223372036854775807", "9223372036854775807"},
+        {"-9223372036854775808", "-9223372036854775808"},
+        {"9223372036854775808", "9223372036854775808"},
+        {"9007199254740993", "9007199254740993"},
         {"123456789012345678901234567890", "123456789012345678901234567890"},
-        {"1.50", "1.50"}, {"1e3", "1e3"}, {"-0.0E-2", "-0.0E-2"}, {"0e0", "0e0"},
-        {"\"\"", "\"\""}, {"\"a\\/b\"", "\"a/b\""}, {"\"\\u00e1\\n\\\"\\\\\"", "\"\xc3\xa1\\n\\\"\\\\\""},
-        {"\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\""}, {"\"\\b\\f\\t\\r\"", "\"\\u0008\\u000c\\t\\r\""},
+        {"1.50", "1.50"},
+        {"1e3", "1e3"},
+        {"-0.0E-2", "-0.0E-2"},
+        {"0e0", "0e0"},
+        {"\"\"", "\"\""},
+        {"\"a\\/b\"", "\"a/b\""},
+        {"\"\\u00e1\\n\\\"\\\\\"", "\"\xc3\xa1\\n\\\"\\\\\""},
+        {"\"\\ud83d\\ude00\"", "\"\xf0\x9f\x98\x80\""},
+        {"\"\\b\\f\\t\\r\"", "\"\\u0008\\u000c\\t\\r\""},
         {"\"\xf4\x8f\xbf\xbf\xef\xbf\xbf\xed\x9f\xbf\xe0\xa0\x80\"", "\"\xf4\x8f\xbf\xbf\xef\xbf\xbf\xed\x9f\xbf\xe0\xa0\x80\""},
-        {"[]", "[]"}, {"{}", "{}"}, {"[ ]", "[]"}, {"{ }", "{}"}, {"[[],{},[[]]]", "[[],{},[[]]]"},
+        {"[]", "[]"},
+        {"{}", "{}"},
+        {"[ ]", "[]"},
+        {"{ }", "{}"},
+        {"[[],{},[[]]]", "[[],{},[[]]]"},
         {"{\"b\" : 1 , \"a\" : [ 1 , { \"c\" : null } ] }", "{\"b\":1,\"a\":[1,{\"c\":null}]}"},
         {"{\"\":{\"\":\"\"}}", "{\"\":{\"\":\"\"}}"},
     };
@@ -247,8 +264,12 @@ static int read_status(const char *text, sh_json_limits_t limits, const char **r
 static void holds_its_limits(void **state) {
     (void)state;
     const char *reason;
-    static const struct { int depth; uint32_t limit; int status; } cases[] = {
-        {32, 32, SH_OK}, {33, 32, SH_ELIMIT}, {100, 32, SH_ELIMIT}, {100, 100, SH_OK},
+    static const struct {
+        int depth;
+        uint32_t limit;
+        int status;
+    } cases[] = {
+        {32, 32, SH_OK},      {33, 32, SH_ELIMIT},      {100, 32, SH_ELIMIT},        {100, 100, SH_OK},
         {512, 100000, SH_OK}, {513, 100000, SH_ELIMIT}, {100000, 100000, SH_ELIMIT},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++) {
@@ -288,8 +309,10 @@ static void finds_duplicates_in_large_objects(void **state) {
         sh_buf_put_byte(&text, '{');
         for (int i = 0; i < KEYS; i++) sh_buf_printf(&text, "\"key%d\":[%d],", i, i);
         size_t at = text.len;
-        if (twins[t] >= 0) sh_buf_printf(&text, "\"\\u006bey%d\":0}", twins[t]);
-        else sh_buf_printf(&text, "\"other\":0}");
+        if (twins[t] >= 0)
+            sh_buf_printf(&text, "\"\\u006bey%d\":0}", twins[t]);
+        else
+            sh_buf_printf(&text, "\"other\":0}");
         int status = read_text(&arena, text.ptr, text.len, SH_JSON_LIMITS_DEFAULT, &v, &error);
         if (twins[t] >= 0) {
             assert_int_equal(status, SH_EINVAL);
@@ -328,7 +351,8 @@ static void refuses_every_prefix(void **state) {
 static void judges_utf8(void **state) {
     (void)state;
     assert_true(sh_utf8_is_valid(SH_STR("")));
-    assert_true(sh_utf8_is_valid(SH_STR("ma\xc3\xb1" "ana \xe2\x82\xac \xf0\x9f\x98\x80")));
+    assert_true(sh_utf8_is_valid(SH_STR("ma\xc3\xb1"
+                                        "ana \xe2\x82\xac \xf0\x9f\x98\x80")));
     assert_true(sh_utf8_is_valid(SH_STR("\xee\x80\x80\xf4\x8f\xbf\xbf")));
     assert_false(sh_utf8_is_valid(SH_STR("a\x80")));
     assert_false(sh_utf8_is_valid(SH_STR("\xc3")));

@@ -18,8 +18,8 @@ enum { NOW = 1800000000 };
 
 static const sh_str_t secret = SH_STR("0123456789abcdef0123456789abcdef"), old_secret = SH_STR("an older secret of 32 bytes at least");
 static const char good_header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
-static const char good_claims[] =
-    "{\"sub\":\"018f0000-0000-7000-8000-000000000001\",\"exp\":1800000900,\"iat\":1800000000,\"roles\":[\"SALES\",\"ADMIN\"],\"jti\":\"x1\",\"extra\":{\"a\":1}}";
+static const char good_claims[] = "{\"sub\":\"018f0000-0000-7000-8000-000000000001\",\"exp\":1800000900,\"iat\":1800000000,\"roles\":[\"SALES\","
+                                  "\"ADMIN\"],\"jti\":\"x1\",\"extra\":{\"a\":1}}";
 
 typedef struct fixture {
     sh_jwt_keys_t *keys;
@@ -91,7 +91,8 @@ static void reads_the_published_token(void **state) {
                                 "cGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     uint8_t key[64];
     size_t len;
-    assert_int_equal(sh_base64url_decode(SH_STR("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"), key, &len), SH_OK);
+    assert_int_equal(sh_base64url_decode(SH_STR("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"), key, &len),
+                     SH_OK);
     sh_jwt_keys_t *keys;
     assert_int_equal(sh_jwt_keys_create(sh_str((char *)key, len), SH_STR_NULL, &keys), SH_OK);
     sh_jwt_claims_t claims;
@@ -201,8 +202,12 @@ static void claims_are_checked(void **state) {
         {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":[]}", SH_OK},
         {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":\"ADMIN\"}", SH_EDENIED},
         {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":[1]}", SH_EDENIED},
-        {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\",\"14\",\"15\",\"16\"]}", SH_OK},
-        {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\",\"14\",\"15\",\"16\",\"17\"]}", SH_EDENIED},
+        {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\",\"14\","
+         "\"15\",\"16\"]}",
+         SH_OK},
+        {"{\"sub\":\"u\",\"exp\":1800000009,\"roles\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"10\",\"11\",\"12\",\"13\",\"14\","
+         "\"15\",\"16\",\"17\"]}",
+         SH_EDENIED},
         {"{\"sub\":\"u\",\"sub\":\"admin\",\"exp\":1800000009}", SH_EDENIED},
         {"[]", SH_EDENIED},
         {"{\"sub\":\"u\",\"exp\":1800000009} ", SH_OK},
@@ -244,9 +249,9 @@ static void long_tokens_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CASE(signs_and_reads), CASE(reads_the_published_token), CASE(keys_have_a_least_length), CASE(rotation),
-        CASE(any_changed_byte_is_denied), CASE(headers), CASE(claims_are_checked), CASE(leeway_reaches_both_ways),
-        CASE(long_tokens_are_refused),
+        CASE(signs_and_reads),    CASE(reads_the_published_token),  CASE(keys_have_a_least_length),
+        CASE(rotation),           CASE(any_changed_byte_is_denied), CASE(headers),
+        CASE(claims_are_checked), CASE(leeway_reaches_both_ways),   CASE(long_tokens_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

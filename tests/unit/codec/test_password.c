@@ -54,10 +54,16 @@ static void an_unknown_user_costs_the_same(void **state) {
 static void refuses_damage_and_greed(void **state) {
     (void)state;
     static const char *const bad[] = {
-        "x", "$argon2id$", "$argon2i$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21l$7CjiW2g3",
-        "$argon2id$v=16$m=64,t=1,p=1$c29tZXNhbHQ$7CjiW2g3", "$argon2id$v=19$m=999999999,t=1,p=1$c29tZXNhbHQ$7CjiW2g3",
-        "$argon2id$v=19$m=64,t=999999,p=1$c29tZXNhbHQ$7CjiW2g3", "$argon2id$v=19$m=64,t=1,p=999$c29tZXNhbHQ$7CjiW2g3",
-        "$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=64,t=1,p=1$", "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$!!",
+        "x",
+        "$argon2id$",
+        "$argon2i$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21l$7CjiW2g3",
+        "$argon2id$v=16$m=64,t=1,p=1$c29tZXNhbHQ$7CjiW2g3",
+        "$argon2id$v=19$m=999999999,t=1,p=1$c29tZXNhbHQ$7CjiW2g3",
+        "$argon2id$v=19$m=64,t=999999,p=1$c29tZXNhbHQ$7CjiW2g3",
+        "$argon2id$v=19$m=64,t=1,p=999$c29tZXNhbHQ$7CjiW2g3",
+        "$argon2id$v=19$m=64,t=1,p=1",
+        "$argon2id$v=19$m=64,t=1,p=1$",
+        "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$!!",
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(bad); i++)
         if (sh_password_verify(&cheap, SH_STR("password"), sh_str_of(bad[i])) != SH_EINVAL) fail_msg("took \"%s\"", bad[i]);
@@ -72,8 +78,10 @@ static void refuses_damage_and_greed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches_only_itself), cmocka_unit_test(fits_with_the_largest_parameters),
-        cmocka_unit_test(an_unknown_user_costs_the_same), cmocka_unit_test(refuses_damage_and_greed),
+        cmocka_unit_test(matches_only_itself),
+        cmocka_unit_test(fits_with_the_largest_parameters),
+        cmocka_unit_test(an_unknown_user_costs_the_same),
+        cmocka_unit_test(refuses_damage_and_greed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

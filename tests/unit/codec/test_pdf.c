@@ -60,22 +60,48 @@ static sh_pdf_doc_t make_doc(sh_arena_t *a, size_t rows) {
     sh_str_t *cells = sh_arena_calloc(a, (rows * COLUMNS + 1) * sizeof *cells);
     for (size_t i = 0; i < rows; i++) {
         cells[i * COLUMNS] = sh_str_of(sh_arena_printf(a, "%zu", i + 1));
-        cells[i * COLUMNS + 1] = sh_str_of(sh_arena_printf(a, "Artículo línea-%zu%s", i + 1, i % 7 == 3 ? " con una descripción larga que ocupa más de un renglón en la tabla de líneas" : ""));
+        cells[i * COLUMNS + 1] = sh_str_of(sh_arena_printf(
+            a, "Artículo línea-%zu%s", i + 1, i % 7 == 3 ? " con una descripción larga que ocupa más de un renglón en la tabla de líneas" : ""));
         cells[i * COLUMNS + 2] = SH_STR("12");
         cells[i * COLUMNS + 3] = sh_str_of(sh_arena_printf(a, "%zu.50", 100 + i));
     }
     static const sh_pdf_pair_t sums[] = {{{"Subtotal", 8}, {"100.00", 6}, false}, {{"Total", 5}, {"USD 116.00", 10}, true}};
     sh_pdf_block_t *blocks = sh_arena_calloc(a, 4 * sizeof *blocks);
-    blocks[0] = (sh_pdf_block_t){.kind = SH_PDF_TEXT, .as.text = {.text = SH_STR("¿Cotización? áéíóú ÁÉÍÓÚ ñÑ üÜ"), .style = {.size = 16, .bold = true}, .keep_with_next = true}};
-    blocks[1] = (sh_pdf_block_t){.kind = SH_PDF_TABLE, .space_before = 10, .as.table = {.columns = columns, .column_count = COLUMNS, .cells = cells, .row_count = rows,
-                                 .head_background = {0x2e, 0x27, 0x25, true}, .head_color = {255, 255, 255, true}, .stripe = {245, 245, 245, true}}};
-    blocks[2] = (sh_pdf_block_t){.kind = SH_PDF_TOTALS, .space_before = 8, .as.pairs = {.rows = sums, .row_count = 2, .background = {0xf0, 0xc8, 0, true}}};
+    blocks[0] =
+        (sh_pdf_block_t){.kind = SH_PDF_TEXT,
+                         .as.text = {.text = SH_STR("¿Cotización? áéíóú ÁÉÍÓÚ ñÑ üÜ"), .style = {.size = 16, .bold = true}, .keep_with_next = true}};
+    blocks[1] = (sh_pdf_block_t){.kind = SH_PDF_TABLE,
+                                 .space_before = 10,
+                                 .as.table = {.columns = columns,
+                                              .column_count = COLUMNS,
+                                              .cells = cells,
+                                              .row_count = rows,
+                                              .head_background = {0x2e, 0x27, 0x25, true},
+                                              .head_color = {255, 255, 255, true},
+                                              .stripe = {245, 245, 245, true}}};
+    blocks[2] =
+        (sh_pdf_block_t){.kind = SH_PDF_TOTALS, .space_before = 8, .as.pairs = {.rows = sums, .row_count = 2, .background = {0xf0, 0xc8, 0, true}}};
     blocks[3] = (sh_pdf_block_t){.kind = SH_PDF_TEXT, .as.text.text = SH_STR("Fin del documento")};
     return (sh_pdf_doc_t){
-        .width = 595.28f, .height = 841.89f, .margin_top = 48, .margin_right = 48, .margin_bottom = 54, .margin_left = 48, .size = 9,
-        .title = SH_STR("Cotización ñ €"), .author = SH_STR("Compañía"), .language = SH_STR("es"), .created_us = INT64_C(1763971200000000),
-        .color = {0x22, 0x22, 0x22, true}, .muted = {0x66, 0x66, 0x66, true}, .line = {0xdd, 0xdd, 0xdd, true}, .blocks = blocks, .block_count = 4,
-        .footer = SH_STR("Compañía"), .page_label = SH_STR("Página {page} de {pages}"), .running_left = SH_STR("COT-2026-000123"),
+        .width = 595.28f,
+        .height = 841.89f,
+        .margin_top = 48,
+        .margin_right = 48,
+        .margin_bottom = 54,
+        .margin_left = 48,
+        .size = 9,
+        .title = SH_STR("Cotización ñ €"),
+        .author = SH_STR("Compañía"),
+        .language = SH_STR("es"),
+        .created_us = INT64_C(1763971200000000),
+        .color = {0x22, 0x22, 0x22, true},
+        .muted = {0x66, 0x66, 0x66, true},
+        .line = {0xdd, 0xdd, 0xdd, true},
+        .blocks = blocks,
+        .block_count = 4,
+        .footer = SH_STR("Compañía"),
+        .page_label = SH_STR("Página {page} de {pages}"),
+        .running_left = SH_STR("COT-2026-000123"),
     };
 }
 
@@ -119,8 +145,8 @@ static void lengths(void **state) {
         uint64_t cpu = sh_time_thread_cpu_ns();
         render_to_file(f, &doc, &first, &stats);
         cpu = sh_time_thread_cpu_ns() - cpu;
-        print_message("%zu rows: %u pages, %zu bytes, %.1f ms CPU, %zu kB at most in libharu\n", table[i].rows, stats.pages, first.len, (double)cpu / 1e6,
-                      stats.memory_peak / 1024);
+        print_message("%zu rows: %u pages, %zu bytes, %.1f ms CPU, %zu kB at most in libharu\n", table[i].rows, stats.pages, first.len,
+                      (double)cpu / 1e6, stats.memory_peak / 1024);
         assert_int_equal(first.len, second.len);
         assert_memory_equal(first.ptr, second.ptr, first.len);
         assert_memory_equal(first.ptr, "%PDF-1.", 7);
@@ -367,9 +393,14 @@ static void threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lengths), cmocka_unit_test(metadata_and_fonts), cmocka_unit_test(characters),
-        cmocka_unit_test(long_words_and_rows_break), cmocka_unit_test(limits), cmocka_unit_test(memory_runs_out_anywhere),
-        cmocka_unit_test(wrong_descriptions), cmocka_unit_test(threads),
+        cmocka_unit_test(lengths),
+        cmocka_unit_test(metadata_and_fonts),
+        cmocka_unit_test(characters),
+        cmocka_unit_test(long_words_and_rows_break),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(memory_runs_out_anywhere),
+        cmocka_unit_test(wrong_descriptions),
+        cmocka_unit_test(threads),
     };
     return cmocka_run_group_tests(tests, make, drop);
 }

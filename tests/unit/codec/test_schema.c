@@ -37,8 +37,7 @@ static const char *checked(const sh_schema_t *schema, const char *text, bool par
         sh_json_write(&out, value);
     } else {
         for (uint32_t i = 0; i < report.count; i++)
-            sh_buf_printf(&out, "%s%.*s %s", i ? ", " : "", (int)report.issues[i].pointer.len, report.issues[i].pointer.ptr,
-                          report.issues[i].code);
+            sh_buf_printf(&out, "%s%.*s %s", i ? ", " : "", (int)report.issues[i].pointer.len, report.issues[i].pointer.ptr, report.issues[i].code);
     }
     const char *result = sh_arena_str(&arena, sh_buf_str(&out)).ptr;
     sh_buf_dispose(&out);
@@ -55,10 +54,10 @@ static void expect_all(const sh_schema_t *schema, const expectation_t *list, siz
         if (strcmp(result, list[i].result) != 0) fail_msg("%s: got \"%s\", expected \"%s\"", list[i].text, result, list[i].result);
     }
 }
-#define EXPECT(schema, ...)                                     \
-    do {                                                        \
-        static const expectation_t list_[] = {__VA_ARGS__};     \
-        expect_all((schema), list_, SH_ARRAY_LEN(list_));       \
+#define EXPECT(schema, ...)                                                                                                                          \
+    do {                                                                                                                                             \
+        static const expectation_t list_[] = {__VA_ARGS__};                                                                                          \
+        expect_all((schema), list_, SH_ARRAY_LEN(list_));                                                                                            \
     } while (0)
 
 static const sh_schema_t quantity = {.type = SH_SCHEMA_INTEGER, .has_min = true, .min = 1, .has_max = true, .max = 100000};
@@ -80,10 +79,9 @@ static const sh_schema_t kind = {.type = SH_SCHEMA_STRING, .choices = kinds, .ch
 
 static void checks_integers(void **state) {
     (void)state;
-    EXPECT(&quantity, {"1", "1"}, {"100000", "100000"}, {"0", " MIN"}, {"-1", " MIN"}, {"100001", " MAX"},
-           {"9007199254740993", " MAX"}, {"99999999999999999999", " MAX"}, {"-99999999999999999999", " MIN"}, {"1.5", " TYPE"},
-           {"1.0", " TYPE"}, {"1e3", " TYPE"}, {"\"1\"", " TYPE"}, {"true", " TYPE"}, {"null", " TYPE"}, {"[1]", " TYPE"},
-           {"{}", " TYPE"});
+    EXPECT(&quantity, {"1", "1"}, {"100000", "100000"}, {"0", " MIN"}, {"-1", " MIN"}, {"100001", " MAX"}, {"9007199254740993", " MAX"},
+           {"99999999999999999999", " MAX"}, {"-99999999999999999999", " MIN"}, {"1.5", " TYPE"}, {"1.0", " TYPE"}, {"1e3", " TYPE"},
+           {"\"1\"", " TYPE"}, {"true", " TYPE"}, {"null", " TYPE"}, {"[1]", " TYPE"}, {"{}", " TYPE"});
     EXPECT(&any_integer, {"9007199254740991", "9007199254740991"}, {"9007199254740993", " MAX"}, {"-9007199254740991", "-9007199254740991"},
            {"-9007199254740992", " MIN"});
 }
@@ -101,12 +99,12 @@ static void checks_texts(void **state) {
 
 static void checks_money(void **state) {
     (void)state;
-    EXPECT(&money, {"\"5\"", "\"5.00\""}, {"\"5.5\"", "\"5.50\""}, {"\"1234.50\"", "\"1234.50\""}, {"\"0\"", "\"0.00\""},
-           {"\"0.05\"", "\"0.05\""}, {"\"99999999.99\"", "\"99999999.99\""}, {"\"100000000\"", " MONEY"}, {"\"1.005\"", " MONEY"},
-           {"\"1.000\"", " MONEY"}, {"\"1e3\"", " MONEY"}, {"\"01\"", " MONEY"}, {"\"00.50\"", " MONEY"}, {"\".5\"", " MONEY"},
-           {"\"5.\"", " MONEY"}, {"\"\"", " MONEY"}, {"\"-\"", " MONEY"}, {"\"-1\"", " MONEY"}, {"\"+1\"", " MONEY"},
-           {"\" 1\"", " MONEY"}, {"\"1 \"", " MONEY"}, {"\"1,50\"", " MONEY"}, {"\"1.5.0\"", " MONEY"}, {"\"0x1\"", " MONEY"},
-           {"\"NaN\"", " MONEY"}, {"5", " TYPE"}, {"5.00", " TYPE"}, {"1e3", " TYPE"}, {"null", " TYPE"});
+    EXPECT(&money, {"\"5\"", "\"5.00\""}, {"\"5.5\"", "\"5.50\""}, {"\"1234.50\"", "\"1234.50\""}, {"\"0\"", "\"0.00\""}, {"\"0.05\"", "\"0.05\""},
+           {"\"99999999.99\"", "\"99999999.99\""}, {"\"100000000\"", " MONEY"}, {"\"1.005\"", " MONEY"}, {"\"1.000\"", " MONEY"},
+           {"\"1e3\"", " MONEY"}, {"\"01\"", " MONEY"}, {"\"00.50\"", " MONEY"}, {"\".5\"", " MONEY"}, {"\"5.\"", " MONEY"}, {"\"\"", " MONEY"},
+           {"\"-\"", " MONEY"}, {"\"-1\"", " MONEY"}, {"\"+1\"", " MONEY"}, {"\" 1\"", " MONEY"}, {"\"1 \"", " MONEY"}, {"\"1,50\"", " MONEY"},
+           {"\"1.5.0\"", " MONEY"}, {"\"0x1\"", " MONEY"}, {"\"NaN\"", " MONEY"}, {"5", " TYPE"}, {"5.00", " TYPE"}, {"1e3", " TYPE"},
+           {"null", " TYPE"});
     EXPECT(&price, {"\"0.01\"", "\"0.01\""}, {"\"0\"", " MIN"}, {"\"-1\"", " MIN"}, {"\"1000\"", "\"1000.00\""}, {"\"1000.01\"", " MAX"});
     EXPECT(&balance, {"\"-5\"", "\"-5.00\""}, {"\"-5.01\"", " MIN"}, {"\"-0.5\"", "\"-0.50\""}, {"\"-0\"", "\"0.00\""});
     EXPECT(&percent, {"\"10\"", "\"10.0000\""}, {"\"100\"", "\"100.0000\""}, {"\"100.0001\"", " MAX"}, {"\"0.00001\"", " DECIMAL"},
@@ -120,14 +118,13 @@ static void checks_formats(void **state) {
            {"\"0192f0c1-2345-7abc-8def-0123456789a\"", " UUID"}, {"\"0192f0c1-2345-7abc-8def-0123456789ag\"", " UUID"},
            {"\"{0192f0c1-2345-7abc-8def-0123456789ab}\"", " UUID"}, {"\"0192f0c123457abc8def0123456789ab\"", " UUID"},
            {"\"'; drop table quotations; --        \"", " UUID"}, {"1", " TYPE"});
-    EXPECT(&date, {"\"2024-02-29\"", "\"2024-02-29\""}, {"\"2023-02-29\"", " DATE"}, {"\"2026-13-01\"", " DATE"},
-           {"\"0000-01-01\"", " DATE"}, {"\"0001-01-01\"", "\"0001-01-01\""}, {"\"2026-1-1\"", " DATE"}, {"\"\"", " DATE"},
-           {"\"2026-01-01T00:00:00Z\"", " DATE"}, {"20260101", " TYPE"});
+    EXPECT(&date, {"\"2024-02-29\"", "\"2024-02-29\""}, {"\"2023-02-29\"", " DATE"}, {"\"2026-13-01\"", " DATE"}, {"\"0000-01-01\"", " DATE"},
+           {"\"0001-01-01\"", "\"0001-01-01\""}, {"\"2026-1-1\"", " DATE"}, {"\"\"", " DATE"}, {"\"2026-01-01T00:00:00Z\"", " DATE"},
+           {"20260101", " TYPE"});
     EXPECT(&timestamp, {"\"2026-11-24T09:06:14Z\"", "\"2026-11-24T09:06:14.000000Z\""},
            {"\"2026-11-24T00:30:00.5+02:00\"", "\"2026-11-23T22:30:00.500000Z\""}, {"\"2026-11-24 09:06:14Z\"", " TIMESTAMP"},
            {"\"2026-11-24T09:06:14\"", " TIMESTAMP"}, {"\"0001-01-01T00:00:00+01:00\"", " TIMESTAMP"},
-           {"\"9999-12-31T23:59:59-01:00\"", " TIMESTAMP"}, {"\"9999-12-31T23:59:59Z\"", "\"9999-12-31T23:59:59.000000Z\""},
-           {"1", " TYPE"});
+           {"\"9999-12-31T23:59:59-01:00\"", " TIMESTAMP"}, {"\"9999-12-31T23:59:59Z\"", "\"9999-12-31T23:59:59.000000Z\""}, {"1", " TYPE"});
     EXPECT(&email, {"\"ana@ejemplo.com\"", "\"ana@ejemplo.com\""}, {"\"a.b+c@sub.ejemplo-uno.com.mx\"", "\"a.b+c@sub.ejemplo-uno.com.mx\""},
            {"\"ana\"", " EMAIL"}, {"\"@ejemplo.com\"", " EMAIL"}, {"\"ana@\"", " EMAIL"}, {"\"ana@localhost\"", " EMAIL"},
            {"\"ana@@ejemplo.com\"", " EMAIL"}, {"\"an a@ejemplo.com\"", " EMAIL"}, {"\"ana@ejem plo.com\"", " EMAIL"},
@@ -157,7 +154,7 @@ static const sh_schema_t currency = {.type = SH_SCHEMA_STRING};
 static const sh_schema_field_t address_fields[] = {{SH_STR("city"), &text_2_5, true, NULL}, {SH_STR("zip"), &currency, true, NULL}};
 static const sh_schema_t address = {.type = SH_SCHEMA_OBJECT, .fields = address_fields, .field_count = 2};
 static const sh_schema_field_t order_fields[] = {
-    {SH_STR("customer_id"), &uuid, true, NULL}, {SH_STR("items"), &items, true, NULL},     {SH_STR("currency"), &currency, false, &usd},
+    {SH_STR("customer_id"), &uuid, true, NULL},     {SH_STR("items"), &items, true, NULL},      {SH_STR("currency"), &currency, false, &usd},
     {SH_STR("notes"), &nullable_text, false, NULL}, {SH_STR("address"), &address, false, NULL},
 };
 static const sh_schema_t order = {.type = SH_SCHEMA_OBJECT, .fields = order_fields, .field_count = SH_ARRAY_LEN(order_fields)};
@@ -166,23 +163,20 @@ static const sh_schema_t order = {.type = SH_SCHEMA_OBJECT, .fields = order_fiel
 
 static void names_every_bad_field(void **state) {
     (void)state;
-    EXPECT(&order,
-           {"{\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}]}",
-            "{\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}],\"currency\":\"USD\"}"},
-           {"{\"currency\":\"EUR\",\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}]}",
-            "{\"currency\":\"EUR\",\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}]}"},
-           {"{}", "/customer_id REQUIRED, /items REQUIRED"},
-           {"[]", " TYPE"}, {"null", " TYPE"}, {"\"x\"", " TYPE"},
-           {"{\"customer_id\":\"x\",\"items\":[{\"product_id\":1,\"quantity\":0},{\"quantity\":1.5,\"extra\":1,\"a/b~c\":3}],\"other\":{}}",
-            "/customer_id UUID, /items/0/product_id TYPE, /items/0/quantity MIN, /items/1/quantity TYPE, /items/1/extra UNKNOWN_FIELD, "
-            "/items/1/a~1b~0c TYPE, /items/1/product_id REQUIRED, /other UNKNOWN_FIELD"},
-           {"{\"customer_id\":" ID ",\"items\":[]}", "/items MIN_ITEMS"},
-           {"{\"customer_id\":" ID ",\"items\":[1,2,3,4]}", "/items MAX_ITEMS"},
-           {"{\"customer_id\":" ID ",\"items\":[[]]}", "/items/0 TYPE"},
-           {"{\"customer_id\":" ID ",\"items\":{}}", "/items TYPE"},
-           {"{\"customer_id\":null,\"items\":null}", "/customer_id TYPE, /items TYPE"},
-           {"{\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}],\"\":1,\"Notes\":1}",
-            "/ UNKNOWN_FIELD, /Notes UNKNOWN_FIELD"});
+    EXPECT(
+        &order,
+        {"{\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}]}",
+         "{\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}],\"currency\":\"USD\"}"},
+        {"{\"currency\":\"EUR\",\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}]}",
+         "{\"currency\":\"EUR\",\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}]}"},
+        {"{}", "/customer_id REQUIRED, /items REQUIRED"}, {"[]", " TYPE"}, {"null", " TYPE"}, {"\"x\"", " TYPE"},
+        {"{\"customer_id\":\"x\",\"items\":[{\"product_id\":1,\"quantity\":0},{\"quantity\":1.5,\"extra\":1,\"a/b~c\":3}],\"other\":{}}",
+         "/customer_id UUID, /items/0/product_id TYPE, /items/0/quantity MIN, /items/1/quantity TYPE, /items/1/extra UNKNOWN_FIELD, "
+         "/items/1/a~1b~0c TYPE, /items/1/product_id REQUIRED, /other UNKNOWN_FIELD"},
+        {"{\"customer_id\":" ID ",\"items\":[]}", "/items MIN_ITEMS"}, {"{\"customer_id\":" ID ",\"items\":[1,2,3,4]}", "/items MAX_ITEMS"},
+        {"{\"customer_id\":" ID ",\"items\":[[]]}", "/items/0 TYPE"}, {"{\"customer_id\":" ID ",\"items\":{}}", "/items TYPE"},
+        {"{\"customer_id\":null,\"items\":null}", "/customer_id TYPE, /items TYPE"},
+        {"{\"customer_id\":" ID ",\"items\":[{\"product_id\":" ID ",\"quantity\":2}],\"\":1,\"Notes\":1}", "/ UNKNOWN_FIELD, /Notes UNKNOWN_FIELD"});
 }
 
 static void patches_need_no_field(void **state) {
@@ -238,7 +232,7 @@ static void remembers_many_fields(void **state) {
 static sh_json_value_t fifty = {.kind = SH_JSON_INTEGER, .i64 = 50};
 static const sh_schema_t limit = {.type = SH_SCHEMA_INTEGER, .has_min = true, .min = 1, .has_max = true, .max = 200};
 static const sh_schema_field_t query_fields[] = {
-    {SH_STR("limit"), &limit, false, &fifty},   {SH_STR("active"), &boolean, false, NULL}, {SH_STR("search"), &currency, false, NULL},
+    {SH_STR("limit"), &limit, false, &fifty},    {SH_STR("active"), &boolean, false, NULL}, {SH_STR("search"), &currency, false, NULL},
     {SH_STR("customer_id"), &uuid, false, NULL}, {SH_STR("from"), &date, true, NULL},       {SH_STR("min_price"), &money, false, NULL},
 };
 static const sh_schema_t query = {.type = SH_SCHEMA_OBJECT, .fields = query_fields, .field_count = SH_ARRAY_LEN(query_fields)};
@@ -249,21 +243,20 @@ static const char *checked_query(const sh_schema_pair_t *pairs, uint32_t count) 
     report.count = 0;
     if (sh_schema_check_query(&query, pairs, count, &report, &value) == SH_OK) sh_json_write(&out, value);
     for (uint32_t i = 0; i < report.count; i++)
-        sh_buf_printf(&out, "%s%.*s %s", i ? ", " : "", (int)report.issues[i].pointer.len, report.issues[i].pointer.ptr,
-                      report.issues[i].code);
+        sh_buf_printf(&out, "%s%.*s %s", i ? ", " : "", (int)report.issues[i].pointer.len, report.issues[i].pointer.ptr, report.issues[i].code);
     const char *result = sh_arena_str(&arena, sh_buf_str(&out)).ptr;
     sh_buf_dispose(&out);
     return result;
 }
-#define QUERY(...) \
-    checked_query((const sh_schema_pair_t[]){__VA_ARGS__}, SH_ARRAY_LEN(((const sh_schema_pair_t[]){__VA_ARGS__})))
-#define PAIR(n, v) {SH_STR(n), SH_STR(v)}
+#define QUERY(...) checked_query((const sh_schema_pair_t[]){__VA_ARGS__}, SH_ARRAY_LEN(((const sh_schema_pair_t[]){__VA_ARGS__})))
+#define PAIR(n, v)                                                                                                                                   \
+    { SH_STR(n), SH_STR(v) }
 
 static void checks_queries(void **state) {
     (void)state;
     assert_string_equal(QUERY(PAIR("from", "2026-01-31")), "{\"from\":\"2026-01-31\",\"limit\":50}");
-    assert_string_equal(QUERY(PAIR("from", "2026-01-31"), PAIR("limit", "200"), PAIR("active", "false"), PAIR("search", "10"),
-                              PAIR("min_price", "5"), PAIR("customer_id", "0192F0C1-2345-7ABC-8DEF-0123456789AB")),
+    assert_string_equal(QUERY(PAIR("from", "2026-01-31"), PAIR("limit", "200"), PAIR("active", "false"), PAIR("search", "10"), PAIR("min_price", "5"),
+                              PAIR("customer_id", "0192F0C1-2345-7ABC-8DEF-0123456789AB")),
                         "{\"from\":\"2026-01-31\",\"limit\":200,\"active\":false,\"search\":\"10\",\"min_price\":\"5.00\","
                         "\"customer_id\":" ID "}");
     assert_string_equal(checked_query(NULL, 0), "from REQUIRED");
@@ -314,8 +307,7 @@ static void says_what_is_wrong(void **state) {
          "must be a date and time (RFC 3339), for example \"2026-01-31T09:30:00Z\""},
         {"MONEY", &money, "debe ser un importe escrito como texto, con hasta 8 cifras enteras y 2 decimales, por ejemplo \"1234.50\"",
          "must be an amount written as text, with at most 8 digits before the point and 2 after it, for example \"1234.50\""},
-        {"DECIMAL", &percent,
-         "debe ser un número decimal escrito como texto, con hasta 8 cifras enteras y 4 decimales, por ejemplo \"12.5\"",
+        {"DECIMAL", &percent, "debe ser un número decimal escrito como texto, con hasta 8 cifras enteras y 4 decimales, por ejemplo \"12.5\"",
          "must be a decimal number written as text, with at most 8 digits before the point and 4 after it, for example \"12.5\""},
         {"EMAIL", &email, "debe ser una dirección de correo válida, por ejemplo \"ana@ejemplo.com\"",
          "must be a valid e-mail address, for example \"ana@example.com\""},
@@ -334,7 +326,7 @@ static void says_what_is_wrong(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(checks_integers), TEST(checks_texts), TEST(checks_money), TEST(checks_formats), TEST(names_every_bad_field),
+        TEST(checks_integers),       TEST(checks_texts),           TEST(checks_money),          TEST(checks_formats), TEST(names_every_bad_field),
         TEST(patches_need_no_field), TEST(bounds_what_it_reports), TEST(remembers_many_fields), TEST(checks_queries), TEST(says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

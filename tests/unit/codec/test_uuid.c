@@ -89,7 +89,9 @@ static void a_child_does_not_repeat(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(v4_is_random), cmocka_unit_test(v7_carries_its_time), cmocka_unit_test(v7_always_grows),
+        cmocka_unit_test(v4_is_random),
+        cmocka_unit_test(v7_carries_its_time),
+        cmocka_unit_test(v7_always_grows),
         cmocka_unit_test(a_child_does_not_repeat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,7 +108,10 @@ static void assert_refused(const outcome_t *o, int status, const char *code) {
 
 static void refuses_bad_tokens(void **state) {
     (void)state;
-    const struct { sh_str_t header; const char *code; } cases[] = {
+    const struct {
+        sh_str_t header;
+        const char *code;
+    } cases[] = {
         {SH_STR_NULL, "TOKEN_MISSING"},
         {SH_STR("Basic YTpi"), "TOKEN_INVALID"},
         {SH_STR("Bearer"), "TOKEN_INVALID"},
@@ -249,8 +252,13 @@ static void forgets_users_beyond_the_limit(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(refuses_bad_tokens), TEST(takes_common_roles_only), TEST(refuses_unknown_and_disabled_users), TEST(asks_once_for_many),
-        TEST(sees_a_change_after_the_time_to_live), TEST(lets_nobody_in_without_the_database), TEST(changes_keys),
+        TEST(refuses_bad_tokens),
+        TEST(takes_common_roles_only),
+        TEST(refuses_unknown_and_disabled_users),
+        TEST(asks_once_for_many),
+        TEST(sees_a_change_after_the_time_to_live),
+        TEST(lets_nobody_in_without_the_database),
+        TEST(changes_keys),
         TEST(forgets_users_beyond_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,11 @@ static void answers_its_own_endpoints(void **state) {
 
 static void serves_operators_on_their_own_port(void **state) {
     (void)state;
-    static const struct { const char *target; int status; const char *holds; } cases[] = {
+    static const struct {
+        const char *target;
+        int status;
+        const char *holds;
+    } cases[] = {
         {"/metrics", 200, "shama_http_requests_total{service=\"things\""},
         {"/health/ready", 200, "10.0.0.7"},
         {"/api/v1/things", 404, "NOT_FOUND"},
@@ -90,20 +94,23 @@ static void checks_who_asks(void **state) {
     assert_problem(ask_as(token_of(ID, -10, "\"SALES\""), "GET", "/api/v1/things", NULL, NULL), 401, "TOKEN_EXPIRED");
     assert_problem(ask_as(token_of(NOBODY, 60, "\"SALES\""), "GET", "/api/v1/things", NULL, NULL), 401, "USER_UNKNOWN_OR_DISABLED");
     assert_problem(ask_as(token_of(ID, 60, "\"INVENTORY\""), "GET", "/api/v1/things", NULL, NULL), 403, "FORBIDDEN");
-    assert_problem(ask("GET", "/api/v1/secret", NULL, NULL), 403, "FORBIDDEN"); /* claims ADMIN, is SALES only */
+    assert_problem(ask("GET", "/api/v1/secret", NULL, NULL), 403, "FORBIDDEN");                /* claims ADMIN, is SALES only */
     assert_problem(ask_as(NULL, "GET", "/api/v1/things/x", NULL, NULL), 401, "TOKEN_MISSING"); /* before anything is checked */
     assert_int_equal(w.calls, 0);
     assert_int_equal(ask("GET", "/api/v1/things", NULL, NULL), 200);
     assert_string_equal(member("user"), ID);
     assert_string_equal(member("roles"), "1");
     w.database_down = true;
-    assert_problem(ask_as(token_of("0192f0c1-2345-7abc-8def-000000000001", 60, ""), "GET", "/api/v1/things", NULL, NULL), 503, "DATABASE_UNAVAILABLE");
+    assert_problem(ask_as(token_of("0192f0c1-2345-7abc-8def-000000000001", 60, ""), "GET", "/api/v1/things", NULL, NULL), 503,
+                   "DATABASE_UNAVAILABLE");
     assert_string_equal(field("Retry-After"), "1");
 }
 
 static void refuses_bad_bodies(void **state) {
     (void)state;
-    static const struct { const char *body, *code, *errors; } cases[] = {
+    static const struct {
+        const char *body, *code, *errors;
+    } cases[] = {
         {"", "BODY_MISSING", ""},
         {"{", "MALFORMED_JSON", "objeto sin cerrar (byte 1)"},
         {"{\"quantity\":01}", "MALFORMED_JSON", "cero a la izquierda"},
@@ -138,9 +145,11 @@ static void refuses_bad_paths_and_queries(void **state) {
     (void)state;
     assert_problem(ask("GET", "/api/v1/things/7", NULL, NULL), 400, "INVALID_PATH");
     assert_string_equal(member("errors"), "[{\"pointer\":\"id\",\"code\":\"UUID\",\"detail\":\"debe ser un identificador UUID\"}]");
-    static const struct { const char *query, *code; } cases[] = {
-        {"limit=0", "INVALID_QUERY"}, {"limit=201", "INVALID_QUERY"}, {"limit=x", "INVALID_QUERY"}, {"limit=1&limit=2", "INVALID_QUERY"},
-        {"colour=red", "INVALID_QUERY"}, {"search=%", "QUERY_MALFORMED"}, {"search=%zz", "QUERY_MALFORMED"}, {"search=%00", "QUERY_MALFORMED"},
+    static const struct {
+        const char *query, *code;
+    } cases[] = {
+        {"limit=0", "INVALID_QUERY"},      {"limit=201", "INVALID_QUERY"},  {"limit=x", "INVALID_QUERY"},      {"limit=1&limit=2", "INVALID_QUERY"},
+        {"colour=red", "INVALID_QUERY"},   {"search=%", "QUERY_MALFORMED"}, {"search=%zz", "QUERY_MALFORMED"}, {"search=%00", "QUERY_MALFORMED"},
         {"search=%ff", "QUERY_MALFORMED"}, {"=1", "INVALID_QUERY"},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++)
@@ -210,7 +219,8 @@ static void keeps_sane_request_ids(void **state) {
 
 static void tells_browsers_which_origins_may(void **state) {
     (void)state;
-    assert_int_equal(ask_as(NULL, "OPTIONS", "/api/v1/things", "Origin: https://other.example\r\nAccess-Control-Request-Method: POST\r\n", NULL), 204);
+    assert_int_equal(ask_as(NULL, "OPTIONS", "/api/v1/things", "Origin: https://other.example\r\nAccess-Control-Request-Method: POST\r\n", NULL),
+                     204);
     assert_string_equal(field("Access-Control-Allow-Origin"), "https://other.example");
     assert_true(field("Access-Control-Allow-Methods")[0]);
     assert_int_equal(ask("GET", "/api/v1/things", "Origin: https://shop.example\r\n", NULL), 200);
@@ -324,10 +334,19 @@ static int finish(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(answers_its_own_endpoints), TEST(serves_operators_on_their_own_port), TEST(refuses_what_it_does_not_know),
-        TEST(refuses_what_is_too_large), TEST(checks_who_asks), TEST(refuses_bad_bodies), TEST(refuses_bad_paths_and_queries),
-        TEST(hands_over_canonical_input), TEST(answers_with_what_the_rule_says), TEST(keeps_sane_request_ids),
-        TEST(tells_browsers_which_origins_may), TEST(logs_every_request), TEST(requests_end_on_the_rules_they_began_with),
+        TEST(answers_its_own_endpoints),
+        TEST(serves_operators_on_their_own_port),
+        TEST(refuses_what_it_does_not_know),
+        TEST(refuses_what_is_too_large),
+        TEST(checks_who_asks),
+        TEST(refuses_bad_bodies),
+        TEST(refuses_bad_paths_and_queries),
+        TEST(hands_over_canonical_input),
+        TEST(answers_with_what_the_rule_says),
+        TEST(keeps_sane_request_ids),
+        TEST(tells_browsers_which_origins_may),
+        TEST(logs_every_request),
+        TEST(requests_end_on_the_rules_they_began_with),
         TEST(survives_a_client_that_leaves),
     };
     return cmocka_run_group_tests(tests, begin, finish);

@@ -20,7 +20,7 @@ static const sh_schema_t kind = {.type = SH_SCHEMA_STRING, .choices = kinds, .ch
 static const sh_schema_t tags = {.type = SH_SCHEMA_ARRAY, .items = &name, .has_max = true, .max = 5};
 static const sh_schema_t any = {.type = SH_SCHEMA_ANY};
 static const sh_schema_field_t thing_fields[] = {
-    {SH_STR("name"), &name, true, NULL}, {SH_STR("price"), &money, true, NULL}, {SH_STR("kind"), &kind, false, NULL},
+    {SH_STR("name"), &name, true, NULL},  {SH_STR("price"), &money, true, NULL},    {SH_STR("kind"), &kind, false, NULL},
     {SH_STR("tags"), &tags, false, NULL}, {SH_STR("pages"), &limit, false, &fifty}, {SH_STR("more"), &any, false, &fifty},
 };
 static const sh_schema_t thing = {.type = SH_SCHEMA_OBJECT, .fields = thing_fields, .field_count = SH_ARRAY_LEN(thing_fields)};
@@ -28,18 +28,56 @@ static const sh_schema_field_t query_fields[] = {{SH_STR("limit"), &limit, false
 static const sh_schema_t query = {.type = SH_SCHEMA_OBJECT, .fields = query_fields, .field_count = 2};
 
 static sh_route_t a_routes[] = {
-    {.method = "GET", .pattern = "/api/v1/things", .query = &query, .status = 200, .summary = "List \"things\"", .operation = "a.get_things",
-     .produces = "application/json", .roles = {"ADMIN", "SALES"}, .role_count = 2},
-    {.method = "GET", .pattern = "/api/v1/things/:id", .params = {"id"}, .param_schemas = {&uuid}, .param_count = 1, .status = 200, .summary = "",
-     .operation = "a.get_things_id", .produces = "application/json", .answer = &thing},
-    {.method = "POST", .pattern = "/api/v1/things", .body = &thing, .status = 201, .summary = "", .operation = "a.post_things",
-     .produces = "application/json", .is_public = true},
+    {.method = "GET",
+     .pattern = "/api/v1/things",
+     .query = &query,
+     .status = 200,
+     .summary = "List \"things\"",
+     .operation = "a.get_things",
+     .produces = "application/json",
+     .roles = {"ADMIN", "SALES"},
+     .role_count = 2},
+    {.method = "GET",
+     .pattern = "/api/v1/things/:id",
+     .params = {"id"},
+     .param_schemas = {&uuid},
+     .param_count = 1,
+     .status = 200,
+     .summary = "",
+     .operation = "a.get_things_id",
+     .produces = "application/json",
+     .answer = &thing},
+    {.method = "POST",
+     .pattern = "/api/v1/things",
+     .body = &thing,
+     .status = 201,
+     .summary = "",
+     .operation = "a.post_things",
+     .produces = "application/json",
+     .is_public = true},
 };
 static sh_route_t b_routes[] = {
-    {.method = "PATCH", .pattern = "/api/v1/things/:id", .params = {"id"}, .param_schemas = {&uuid}, .param_count = 1, .body = &thing,
-     .body_optional = true, .partial = true, .status = 200, .summary = "", .operation = "b.patch", .produces = "application/json"},
-    {.method = "DELETE", .pattern = "/api/v1/things/:id/parts/:part_id", .params = {"id", "part_id"}, .param_schemas = {&uuid, &name},
-     .param_count = 2, .status = 204, .summary = "", .operation = "b.delete", .produces = "application/json"},
+    {.method = "PATCH",
+     .pattern = "/api/v1/things/:id",
+     .params = {"id"},
+     .param_schemas = {&uuid},
+     .param_count = 1,
+     .body = &thing,
+     .body_optional = true,
+     .partial = true,
+     .status = 200,
+     .summary = "",
+     .operation = "b.patch",
+     .produces = "application/json"},
+    {.method = "DELETE",
+     .pattern = "/api/v1/things/:id/parts/:part_id",
+     .params = {"id", "part_id"},
+     .param_schemas = {&uuid, &name},
+     .param_count = 2,
+     .status = 204,
+     .summary = "",
+     .operation = "b.delete",
+     .produces = "application/json"},
 };
 
 static sh_generation_t *generation;
@@ -77,8 +115,10 @@ static int tear_down(void **state) {
 static const char *at(const char *const *keys) {
     const sh_json_value_t *v = document;
     for (; *keys && v; keys++) {
-        if (v->kind == SH_JSON_ARRAY) v = (uint32_t)atoi(*keys) < v->count ? &v->items[atoi(*keys)] : NULL;
-        else v = sh_json_get(v, *keys);
+        if (v->kind == SH_JSON_ARRAY)
+            v = (uint32_t)atoi(*keys) < v->count ? &v->items[atoi(*keys)] : NULL;
+        else
+            v = sh_json_get(v, *keys);
     }
     if (!v) return "";
     sh_buf_t out = {0};
@@ -128,11 +168,14 @@ static void tells_bodies_and_answers(void **state) {
                         "\"tags\":{\"type\":\"array\",\"maxItems\":5,\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":40}},"
                         "\"pages\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":200,\"default\":50},\"more\":{\"default\":50}}");
     /* a patch requires nothing and fills in nothing */
-    assert_string_equal(AT("paths", "/api/v1/things/{id}", "patch", "requestBody", "content", "application/merge-patch+json", "schema", "required"), "");
-    assert_string_equal(AT("paths", "/api/v1/things/{id}", "patch", "requestBody", "content", "application/merge-patch+json", "schema", "properties",
-                           "pages"), "{\"type\":\"integer\",\"minimum\":1,\"maximum\":200}");
+    assert_string_equal(AT("paths", "/api/v1/things/{id}", "patch", "requestBody", "content", "application/merge-patch+json", "schema", "required"),
+                        "");
+    assert_string_equal(
+        AT("paths", "/api/v1/things/{id}", "patch", "requestBody", "content", "application/merge-patch+json", "schema", "properties", "pages"),
+        "{\"type\":\"integer\",\"minimum\":1,\"maximum\":200}");
     assert_string_equal(AT("paths", "/api/v1/things", "post", "responses", "201", "description"), "\"created\"");
-    assert_string_equal(AT("paths", "/api/v1/things/{id}", "get", "responses", "200", "content", json, "schema", "properties", "more"), "{\"default\":50}");
+    assert_string_equal(AT("paths", "/api/v1/things/{id}", "get", "responses", "200", "content", json, "schema", "properties", "more"),
+                        "{\"default\":50}");
     assert_string_equal(AT("paths", "/api/v1/things/{id}/parts/{part_id}", "delete", "responses", "204"), "{\"description\":\"done\"}");
     assert_string_equal(AT("paths", "/api/v1/things", "post", "responses", "default", "$ref"), "\"#/components/responses/Problem\"");
     assert_true(AT("components", "responses", "Problem")[0] && AT("components", "schemas", "Problem")[0]);

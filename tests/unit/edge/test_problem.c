@@ -66,8 +66,12 @@ static void writes_every_member(void **state) {
 
 static void takes_what_a_rule_brings(void **state) {
     (void)state;
-    const sh_problem_t p = {.status = 409, .code = "QUOTATION_NOT_PENDING", .detail = SH_STR("Solo cotizaciones \"PENDING\" pueden aprobarse"),
-                            .errors = SH_STR("[{\"pointer\":\"/x\"}]"), .extra = SH_STR("\"current_version\":3"), .request_id = SH_STR(""),
+    const sh_problem_t p = {.status = 409,
+                            .code = "QUOTATION_NOT_PENDING",
+                            .detail = SH_STR("Solo cotizaciones \"PENDING\" pueden aprobarse"),
+                            .errors = SH_STR("[{\"pointer\":\"/x\"}]"),
+                            .extra = SH_STR("\"current_version\":3"),
+                            .request_id = SH_STR(""),
                             .language = "es"};
     const sh_json_value_t *v = written(&p);
     assert_string_equal(text_of(v, "type"), "/problems/quotation-not-pending");
@@ -84,11 +88,19 @@ static void takes_what_a_rule_brings(void **state) {
 
 static void has_a_code_for_every_status(void **state) {
     (void)state;
-    static const struct { int status; const char *code; } cases[] = {
-        {400, "BAD_REQUEST"}, {404, "NOT_FOUND"}, {405, "METHOD_NOT_ALLOWED"}, {406, "NOT_ACCEPTABLE"}, {408, "REQUEST_TIMEOUT"},
-        {413, "BODY_TOO_LARGE"}, {414, "URI_TOO_LONG"}, {415, "UNSUPPORTED_MEDIA_TYPE"}, {417, "EXPECTATION_FAILED"},
-        {431, "HEADERS_TOO_LARGE"}, {500, "INTERNAL"}, {501, "NOT_IMPLEMENTED"}, {503, "OVERLOADED"}, {505, "HTTP_VERSION_NOT_SUPPORTED"},
-        {418, "BAD_REQUEST"}, {599, "INTERNAL"}, {0, "BAD_REQUEST"},
+    static const struct {
+        int status;
+        const char *code;
+    } cases[] = {
+        {400, "BAD_REQUEST"},        {404, "NOT_FOUND"},
+        {405, "METHOD_NOT_ALLOWED"}, {406, "NOT_ACCEPTABLE"},
+        {408, "REQUEST_TIMEOUT"},    {413, "BODY_TOO_LARGE"},
+        {414, "URI_TOO_LONG"},       {415, "UNSUPPORTED_MEDIA_TYPE"},
+        {417, "EXPECTATION_FAILED"}, {431, "HEADERS_TOO_LARGE"},
+        {500, "INTERNAL"},           {501, "NOT_IMPLEMENTED"},
+        {503, "OVERLOADED"},         {505, "HTTP_VERSION_NOT_SUPPORTED"},
+        {418, "BAD_REQUEST"},        {599, "INTERNAL"},
+        {0, "BAD_REQUEST"},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++) assert_string_equal(sh_problem_code_of(cases[i].status), cases[i].code);
     for (int status = 400; status < 600; status++) {
@@ -179,11 +191,36 @@ static void lists_schema_issues(void **state) {
 static void chooses_the_language(void **state) {
     (void)state;
     static const char *const cases[][2] = {
-        {"", "es"}, {"es", "es"}, {"en", "en"}, {"EN", "en"}, {"en-US", "en"}, {"en-US,en;q=0.9,es;q=0.8", "en"}, {"es-MX,en;q=0.9", "es"},
-        {"en;q=0.8, es;q=0.9", "es"}, {"en;q=0.9, es;q=0.899", "en"}, {"es,en", "es"}, {"en,es", "es"}, {"fr", "es"}, {"fr, en;q=0.1", "en"},
-        {"*", "es"}, {"en;q=0.5, *;q=0.1", "en"}, {"en;q=0.1, *;q=0.5", "es"}, {"es;q=0, *", "en"}, {"en;q=0", "es"}, {"es;q=0, en;q=0", "es"},
-        {"es;q=0", "es"}, {"en ; q=1.0 , es ; q=0.5", "en"}, {"en;q=2, es;q=0.1", "es"}, {"en;q=x", "es"}, {"en;q=0.1234, es;q=0.1", "es"},
-        {"english", "es"}, {"e", "es"}, {",,;;,en", "en"}, {"en;level=1;q=0.5", "en"}, {";q=1", "es"}, {"en-", "en"},
+        {"", "es"},
+        {"es", "es"},
+        {"en", "en"},
+        {"EN", "en"},
+        {"en-US", "en"},
+        {"en-US,en;q=0.9,es;q=0.8", "en"},
+        {"es-MX,en;q=0.9", "es"},
+        {"en;q=0.8, es;q=0.9", "es"},
+        {"en;q=0.9, es;q=0.899", "en"},
+        {"es,en", "es"},
+        {"en,es", "es"},
+        {"fr", "es"},
+        {"fr, en;q=0.1", "en"},
+        {"*", "es"},
+        {"en;q=0.5, *;q=0.1", "en"},
+        {"en;q=0.1, *;q=0.5", "es"},
+        {"es;q=0, *", "en"},
+        {"en;q=0", "es"},
+        {"es;q=0, en;q=0", "es"},
+        {"es;q=0", "es"},
+        {"en ; q=1.0 , es ; q=0.5", "en"},
+        {"en;q=2, es;q=0.1", "es"},
+        {"en;q=x", "es"},
+        {"en;q=0.1234, es;q=0.1", "es"},
+        {"english", "es"},
+        {"e", "es"},
+        {",,;;,en", "en"},
+        {"en;level=1;q=0.5", "en"},
+        {";q=1", "es"},
+        {"en-", "en"},
     };
     for (size_t i = 0; i < SH_ARRAY_LEN(cases); i++) {
         const char *language = sh_problem_language(sh_str_of(cases[i][0]));
@@ -195,8 +232,13 @@ static void chooses_the_language(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(writes_every_member), TEST(takes_what_a_rule_brings), TEST(has_a_code_for_every_status), TEST(has_a_sentence_for_every_code),
-        TEST(translates_what_the_json_reader_says), TEST(lists_schema_issues), TEST(chooses_the_language),
+        TEST(writes_every_member),
+        TEST(takes_what_a_rule_brings),
+        TEST(has_a_code_for_every_status),
+        TEST(has_a_sentence_for_every_code),
+        TEST(translates_what_the_json_reader_says),
+        TEST(lists_schema_issues),
+        TEST(chooses_the_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,8 @@ static const sh_route_t routes_proto[] = {
     [LIST] = {.method = "GET", .pattern = "/api/v1/things", .query = &query, .roles = {"SALES", "ADMIN"}, .role_count = 2, .status = 200, JSON},
     [CREATE] = {.method = "POST", .pattern = "/api/v1/things", .body = &body, .status = 201, JSON},
     [GET_ONE] = {.method = "GET", .pattern = "/api/v1/things/:id", BY_ID, .status = 200, JSON},
-    [CHANGE] = {.method = "PATCH", .pattern = "/api/v1/things/:id", BY_ID, .body = &body, .body_optional = true, .partial = true, .status = 200, JSON},
+    [CHANGE] =
+        {.method = "PATCH", .pattern = "/api/v1/things/:id", BY_ID, .body = &body, .body_optional = true, .partial = true, .status = 200, JSON},
     [ACT] = {.method = "POST", .pattern = "/api/v1/things/:id/act", BY_ID, .status = 200, JSON},
     [SECRET] = {.method = "GET", .pattern = "/api/v1/secret", .roles = {"ADMIN"}, .role_count = 1, .status = 200, JSON},
     [SLOW] = {.method = "GET", .pattern = "/api/v1/slow", .is_public = true, .status = 200, JSON},
@@ -148,14 +149,32 @@ static int set_up(void **state) {
     w.metrics = sh_metrics_init(w.metrics_memory);
     w.ready = true;
     w.rule = echo;
-    const sh_http_opts_t http = {.connections_max = 50, .header_bytes_max = 16384, .header_count_max = 100, .target_bytes_max = 4096,
-                                 .body_bytes_max = BODY_MAX, .pipeline_max = 16, .head_timeout_ms = 5000, .body_timeout_ms = 5000,
-                                 .idle_timeout_ms = 5000, .write_timeout_ms = 5000, .keep_alive_requests_max = 1000};
+    const sh_http_opts_t http = {.connections_max = 50,
+                                 .header_bytes_max = 16384,
+                                 .header_count_max = 100,
+                                 .target_bytes_max = 4096,
+                                 .body_bytes_max = BODY_MAX,
+                                 .pipeline_max = 16,
+                                 .head_timeout_ms = 5000,
+                                 .body_timeout_ms = 5000,
+                                 .idle_timeout_ms = 5000,
+                                 .write_timeout_ms = 5000,
+                                 .keep_alive_requests_max = 1000};
     if (uv_loop_init(&w.loop) || sh_log_open(&w.log, w.log_path, SH_LOG_INFO, "test")) return -1;
     if (sh_jwt_keys_create(SH_STR("0123456789abcdef0123456789abcdef"), SH_STR_NULL, &w.keys)) return -1;
-    const sh_edge_opts_t opts = {.loop = &w.loop, .log = &w.log, .metrics = w.metrics, .jwt_keys = w.keys, .start = start,
-                                 .user_lookup = user_lookup, .ready = ready, .admin_rules = admin_rules, .user_ttl_ms = 1000,
-                                 .user_cache_max = 100, .environment = "test", .access_log = true, .body_bytes_max = BODY_MAX,
+    const sh_edge_opts_t opts = {.loop = &w.loop,
+                                 .log = &w.log,
+                                 .metrics = w.metrics,
+                                 .jwt_keys = w.keys,
+                                 .start = start,
+                                 .user_lookup = user_lookup,
+                                 .ready = ready,
+                                 .admin_rules = admin_rules,
+                                 .user_ttl_ms = 1000,
+                                 .user_cache_max = 100,
+                                 .environment = "test",
+                                 .access_log = true,
+                                 .body_bytes_max = BODY_MAX,
                                  .cors_origins = "https://shop.example, https://other.example"};
     if (sh_edge_create(&opts, &w.edge)) return -1;
     w.generation = make_generation("first", w.routes);
@@ -212,14 +231,19 @@ static void talk(int fd, const char *bytes, size_t len) {
     for (int i = 0; i < TURNS_MAX; i++) {
         if (sent < len) {
             ssize_t n = send(fd, bytes + sent, len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (n > 0) sent += (size_t)n;
-            else if (errno != EAGAIN) sent = len;
+            if (n > 0)
+                sent += (size_t)n;
+            else if (errno != EAGAIN)
+                sent = len;
         }
         turn();
         ssize_t n = recv(fd, answer + got, sizeof answer - 1 - got, MSG_DONTWAIT);
-        if (n > 0) got += (size_t)n;
-        else if (n == 0 || errno != EAGAIN) break;
-        else usleep(50);
+        if (n > 0)
+            got += (size_t)n;
+        else if (n == 0 || errno != EAGAIN)
+            break;
+        else
+            usleep(50);
     }
     answer[got] = 0;
     close(fd);
@@ -228,7 +252,8 @@ static void talk(int fd, const char *bytes, size_t len) {
 static const char *token_of(const char *sub, int64_t expires_in_s, const char *roles) {
     sh_buf_t out = {0};
     char claims[256];
-    snprintf(claims, sizeof claims, "{\"sub\":\"%s\",\"exp\":%lld,\"roles\":[%s]}", sub, (long long)(sh_time_wall_us() / 1000000 + expires_in_s), roles);
+    snprintf(claims, sizeof claims, "{\"sub\":\"%s\",\"exp\":%lld,\"roles\":[%s]}", sub, (long long)(sh_time_wall_us() / 1000000 + expires_in_s),
+             roles);
     assert_int_equal(sh_jwt_sign_hs256(w.keys, sh_str_of(claims), &out), SH_OK);
     const char *kept = sh_arena_str(&arena, sh_buf_str(&out)).ptr;
     sh_buf_dispose(&out);
@@ -299,13 +324,18 @@ static void assert_problem(int got, int status, const char *code) {
 
 static void echo(sh_call_t *call, sh_reply_t *reply) {
     sh_buf_printf(&reply->body, "{\"id\":\"%.*s\",\"user\":\"%.*s\",\"roles\":%u,\"key\":\"%.*s\",\"query\":", (int)call->params[0].len,
-                  call->params[0].ptr ? call->params[0].ptr : "", (int)call->caller->user_id.len, call->caller->user_id.ptr ? call->caller->user_id.ptr : "",
-                  call->caller->role_count, (int)call->idempotency_key.len, call->idempotency_key.ptr ? call->idempotency_key.ptr : "");
-    if (call->query) sh_json_write(&reply->body, call->query);
-    else sh_buf_put_lit(&reply->body, "null");
+                  call->params[0].ptr ? call->params[0].ptr : "", (int)call->caller->user_id.len,
+                  call->caller->user_id.ptr ? call->caller->user_id.ptr : "", call->caller->role_count, (int)call->idempotency_key.len,
+                  call->idempotency_key.ptr ? call->idempotency_key.ptr : "");
+    if (call->query)
+        sh_json_write(&reply->body, call->query);
+    else
+        sh_buf_put_lit(&reply->body, "null");
     sh_buf_put_lit(&reply->body, ",\"body\":");
-    if (call->body) sh_json_write(&reply->body, call->body);
-    else sh_buf_put_lit(&reply->body, "null");
+    if (call->body)
+        sh_json_write(&reply->body, call->body);
+    else
+        sh_buf_put_lit(&reply->body, "null");
     sh_buf_put_byte(&reply->body, '}');
 }
 static void tagged(sh_call_t *call, sh_reply_t *reply) {

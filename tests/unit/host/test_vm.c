@@ -225,7 +225,9 @@ static void refuses_at_load_with_the_place(void **state) {
         {{{"rules/demo/service.lua", "local x = undefined_name\nreturn {}"}}, {"rules/demo/service.lua:1:", "undefined_name"}},
         {{{"rules/demo/service.lua", "\nprin('x')\nreturn {}"}}, {"rules/demo/service.lua:2:", "undefined name"}},
         {{{"rules/demo/service.lua", "total = 1\nreturn {}"}}, {"rules/demo/service.lua:1:", "local total"}},
-        {{{"rules/demo/service.lua", "local a = require 'demo.a'\nreturn {}"}, {"rules/demo/a.lua", "require 'demo.b' return {}"}, {"rules/demo/b.lua", "require 'demo.a' return {}"}},
+        {{{"rules/demo/service.lua", "local a = require 'demo.a'\nreturn {}"},
+          {"rules/demo/a.lua", "require 'demo.b' return {}"},
+          {"rules/demo/b.lua", "require 'demo.a' return {}"}},
          {"circle", "demo.a -> demo.b -> demo.a"}},
         {{{"rules/demo/service.lua", "require 'other.x'\nreturn {}"}}, {"another one's module", "other.x"}},
         {{{"rules/demo/service.lua", "require 'shama.wai'\nreturn {}"}}, {"shama.wai", "did you mean \"shama.wait\""}},
@@ -233,7 +235,8 @@ static void refuses_at_load_with_the_place(void **state) {
         {{{"rules/demo/service.lua", "return { name = 'demo', route = {} }"}}, {"unknown key \"route\"", "routes"}},
         {{{"rules/demo/service.lua", "return { name = 'demo', refusals = { BAD = 409 } }"}}, {"BAD", "no text in messages/"}},
         {{{"rules/demo/service.lua", "return { name = 'demo', routes = { { 'GET', '/x', function() end } } }"}}, {"nobody may use it", "routes[1]"}},
-        {{{"rules/demo/service.lua", "return { name = 'demo', routes = { { 'GET', '/x', nil, roles = { 'A' } } } }"}}, {"must be a function", "GET /x"}},
+        {{{"rules/demo/service.lua", "return { name = 'demo', routes = { { 'GET', '/x', nil, roles = { 'A' } } } }"}},
+         {"must be a function", "GET /x"}},
         {{{"rules/demo/service.lua", "\27LuaP"}}, {"service.lua", ""}},
         {{{"rules/demo/service.lua", "while true do end"}}, {"budget", "service.lua"}},
         {{{"rules/demo/service.lua", "error({})"}}, {"no text", ""}},
@@ -253,21 +256,21 @@ static void modules_cannot_be_changed(void **state) {
     (void)state;
     sh_vm_t *vm = NULL;
     const file_t files[] = {
-        {"rules/demo/service.lua",
-         "local policy = require 'demo.policy'\n"
-         "local function run()\n"
-         "  local ok, why = pcall(function() policy.limit = 99 end)\n"
-         "  local ok2 = pcall(function() policy.list[1] = 99 end)\n"
-         "  local ok3 = pcall(rawset, policy, 'limit', 99)\n"
-         "  local ok4 = pcall(function() string.upper = nil end)\n"
-         "  local n = 0\n"
-         "  for _, v in ipairs(policy.list) do n = n + v end\n"
-         "  for k, v in pairs(policy) do n = n + 100 end\n"
-         "  local _, leaked = pairs(policy)\n"
-         "  pcall(function() leaked.limit = 99 end)\n"
-         "  return table.concat({ tostring(ok), tostring(ok2), tostring(ok3), tostring(ok4), tostring(policy.limit), tostring(#policy.list), tostring(n), type(policy) }, ' ')\n"
-         "end\n"
-         "return { name = 'demo', routes = { { 'GET', '/x', run, public = true } } }"},
+        {"rules/demo/service.lua", "local policy = require 'demo.policy'\n"
+                                   "local function run()\n"
+                                   "  local ok, why = pcall(function() policy.limit = 99 end)\n"
+                                   "  local ok2 = pcall(function() policy.list[1] = 99 end)\n"
+                                   "  local ok3 = pcall(rawset, policy, 'limit', 99)\n"
+                                   "  local ok4 = pcall(function() string.upper = nil end)\n"
+                                   "  local n = 0\n"
+                                   "  for _, v in ipairs(policy.list) do n = n + v end\n"
+                                   "  for k, v in pairs(policy) do n = n + 100 end\n"
+                                   "  local _, leaked = pairs(policy)\n"
+                                   "  pcall(function() leaked.limit = 99 end)\n"
+                                   "  return table.concat({ tostring(ok), tostring(ok2), tostring(ok3), tostring(ok4), tostring(policy.limit), "
+                                   "tostring(#policy.list), tostring(n), type(policy) }, ' ')\n"
+                                   "end\n"
+                                   "return { name = 'demo', routes = { { 'GET', '/x', run, public = true } } }"},
         {"rules/demo/policy.lua", "return { limit = 10, list = { 1, 2, 3 } }"},
     };
     char *error = load(files, 2, &vm);
@@ -294,14 +297,10 @@ static void deciders_may_not_reach_primitives(void **state) {
 int main(void) {
     read_sandbox();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(returns_what_the_rule_returns),
-        cmocka_unit_test(parks_and_resumes_with_results),
-        cmocka_unit_test(cancel_drops_the_pending_operation),
-        cmocka_unit_test(endless_loops_are_ended_whatever_they_catch),
-        cmocka_unit_test(memory_hogs_fail_and_the_state_lives_on),
-        cmocka_unit_test(messages_are_filled),
-        cmocka_unit_test(refuses_at_load_with_the_place),
-        cmocka_unit_test(modules_cannot_be_changed),
+        cmocka_unit_test(returns_what_the_rule_returns),           cmocka_unit_test(parks_and_resumes_with_results),
+        cmocka_unit_test(cancel_drops_the_pending_operation),      cmocka_unit_test(endless_loops_are_ended_whatever_they_catch),
+        cmocka_unit_test(memory_hogs_fail_and_the_state_lives_on), cmocka_unit_test(messages_are_filled),
+        cmocka_unit_test(refuses_at_load_with_the_place),          cmocka_unit_test(modules_cannot_be_changed),
         cmocka_unit_test(deciders_may_not_reach_primitives),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,8 +83,10 @@ static const http_case_t http_cases[] = {
     {"absolute form without host", RAW(GET("http:///e")), "400", false, NULL},
     {"absolute form with user", RAW(GET("http://a@shop.example/e")), "400", false, NULL},
     {"absolute form other scheme", RAW(GET("ftp://shop.example/e")), "400", false, NULL},
-    {"target at the limit", RAW("GET /" X10("0123456789") "012345678901234567890123456789012345678901234567890123456789"
-                                "012345678901234567890123456789012345678 HTTP/1.1\r\n" H "\r\n"), "200", true, NULL},
+    {"target at the limit",
+     RAW("GET /" X10("0123456789") "012345678901234567890123456789012345678901234567890123456789"
+                                   "012345678901234567890123456789012345678 HTTP/1.1\r\n" H "\r\n"),
+     "200", true, NULL},
     {"target over the limit", RAW("GET /" X10("0123456789") X10("0123456789") "0 HTTP/1.1\r\n" H "\r\n"), "414", false, NULL},
     {"target far over", RAW("GET /" X100("0123456789")), "414", false, NULL},
     {"target that never ends", RAW("GET /" X100(X10("0123456789"))), "414", false, NULL},
@@ -138,8 +140,14 @@ static const http_case_t http_cases[] = {
     {"bad character in name", RAW("GET /e HTTP/1.1\r\n" H "A(b: x\r\n\r\n"), "400", false, NULL},
     {"high byte in name", RAW("GET /e HTTP/1.1\r\n" H "A\xc3\xa9: x\r\n\r\n"), "400", false, NULL},
     {"NUL in value", RAW("GET /e HTTP/1.1\r\n" H "A: b\0c\r\n\r\n"), "400", false, NULL},
-    {"control in value", RAW("GET /e HTTP/1.1\r\n" H "A: b\x01" "c\r\n\r\n"), "400", false, NULL},
-    {"DEL in value", RAW("GET /e HTTP/1.1\r\n" H "A: b\x7f" "c\r\n\r\n"), "400", false, NULL},
+    {"control in value",
+     RAW("GET /e HTTP/1.1\r\n" H "A: b\x01"
+         "c\r\n\r\n"),
+     "400", false, NULL},
+    {"DEL in value",
+     RAW("GET /e HTTP/1.1\r\n" H "A: b\x7f"
+         "c\r\n\r\n"),
+     "400", false, NULL},
     {"bare LF after request line", RAW("GET /e HTTP/1.1\n" H "\r\n"), "400", false, NULL},
     {"bare LF after field", RAW("GET /e HTTP/1.1\r\nHost: x\n\r\n"), "400", false, NULL},
     {"bare LF at the end", RAW("GET /e HTTP/1.1\r\n" H "\n"), "400", false, NULL},
@@ -226,7 +234,8 @@ static const http_case_t http_cases[] = {
     {"expect in 1.0 ignored", RAW("GET /e HTTP/1.0\r\nConnection: keep-alive\r\nExpect: x\r\n\r\n"), "200", true, NULL},
     {"expect refused", RAW("POST /typed HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 1\r\n\r\n"), "415", false, NULL},
     {"upgrade ignored", RAW("GET /e HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n" GET("/e")), "200,200", true, NULL},
-    {"upgrade with body", RAW("POST /e HTTP/1.1\r\n" H "Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nab" GET("/e")), "200,200", true, NULL},
+    {"upgrade with body", RAW("POST /e HTTP/1.1\r\n" H "Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nab" GET("/e")), "200,200",
+     true, NULL},
     /* life of the connection */
     {"close", RAW("GET /e HTTP/1.1\r\n" H "Connection: close\r\n\r\n"), "200", false, NULL},
     {"close in a list", RAW("GET /e HTTP/1.1\r\n" H "Connection: foo, close\r\n\r\n"), "200", false, NULL},
@@ -239,7 +248,10 @@ static const http_case_t http_cases[] = {
      "200,200,200,200,200,200,200,200,200,200,200,200,200,200,200,200,200,200,200,200,200", true, "GET /last||"},
     {"pipelined then bad", RAW(GET("/1") GET("/2") "BAD\r\n\r\n" GET("/4")), "200,200,400", false, NULL},
     {"pipelined with empty line", RAW(GET("/1") "\r\n" GET("/2")), "200,200", true, NULL},
-    {"body longer than said", RAW("POST /e HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab\x01" "garbage"), "200,400", false, NULL},
+    {"body longer than said",
+     RAW("POST /e HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab\x01"
+         "garbage"),
+     "200,400", false, NULL},
 };
 
 #endif

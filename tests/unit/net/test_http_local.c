@@ -49,8 +49,10 @@ static void on_request(void *data, sh_http_request_t *request) {
     assert_int_equal(sh_http_peer(request).len, 0);
     request->user = s;
     request->on_gone = on_gone;
-    if (s->holds) s->held = request;
-    else reply(request, "hello");
+    if (s->holds)
+        s->held = request;
+    else
+        reply(request, "hello");
 }
 static void on_bad(void *data, sh_http_request_t *request, int status, const char *reason, sh_http_response_t *response) {
     (void)data;
@@ -76,9 +78,7 @@ static void answered(void *data, const sh_http_response_t *response) {
     copy(s->answer, sizeof s->answer, sh_str(response->body.ptr, response->body.len));
 }
 
-static sh_http_local_t *start(seen_t *s, const char *bytes) {
-    return sh_http_local_start(&opts, &handlers, s, sh_str_of(bytes), answered, s);
-}
+static sh_http_local_t *start(seen_t *s, const char *bytes) { return sh_http_local_start(&opts, &handlers, s, sh_str_of(bytes), answered, s); }
 
 static void a_request_is_answered_at_once(void **state) {
     (void)state;
@@ -104,7 +104,10 @@ static void what_has_no_body_on_the_wire_has_none(void **state) {
 
 static void refused_ones_are_answered_by_on_bad(void **state) {
     (void)state;
-    static const struct { const char *bytes; int head_status, status; } cases[] = {
+    static const struct {
+        const char *bytes;
+        int head_status, status;
+    } cases[] = {
         {"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", 404, 404},
         {"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab", 405, 405},
         {"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 33\r\n\r\n012345678901234567890123456789012", 0, 413},
@@ -148,7 +151,7 @@ static void an_abandoned_one_tells_nobody(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_request_is_answered_at_once), cmocka_unit_test(what_has_no_body_on_the_wire_has_none),
+        cmocka_unit_test(a_request_is_answered_at_once),       cmocka_unit_test(what_has_no_body_on_the_wire_has_none),
         cmocka_unit_test(refused_ones_are_answered_by_on_bad), cmocka_unit_test(it_can_be_answered_later),
         cmocka_unit_test(an_abandoned_one_tells_nobody),
     };

@@ -29,12 +29,12 @@ enum { HELD_MAX = 64 };
 typedef struct {
     uv_loop_t loop;
     uv_async_t command;
-    int wanted;             /* 'd' drain, 'x' close, 'a' answer what is held */
+    int wanted; /* 'd' drain, 'x' close, 'a' answer what is held */
     sh_http_server_t *server;
     sh_log_t log;
     int fd, port;
     pthread_t thread;
-    pthread_mutex_t lock;   /* for what the test's thread reads */
+    pthread_mutex_t lock; /* for what the test's thread reads */
     sh_http_request_t *held[HELD_MAX];
     int held_count;
     int gone, done, done_unsent, drained, closed, seen;
@@ -144,8 +144,16 @@ static void on_done(void *data, sh_http_request_t *r, int status, uint64_t bytes
 static const sh_http_handlers_t handlers = {on_head, on_request, on_bad, on_done};
 
 static const sh_http_opts_t usual = {
-    .connections_max = 2000, .header_bytes_max = 4096, .header_count_max = 20, .target_bytes_max = 200, .body_bytes_max = 1000,
-    .pipeline_max = 8, .head_timeout_ms = 5000, .body_timeout_ms = 5000, .idle_timeout_ms = 20000, .write_timeout_ms = 5000,
+    .connections_max = 2000,
+    .header_bytes_max = 4096,
+    .header_count_max = 20,
+    .target_bytes_max = 200,
+    .body_bytes_max = 1000,
+    .pipeline_max = 8,
+    .head_timeout_ms = 5000,
+    .body_timeout_ms = 5000,
+    .idle_timeout_ms = 20000,
+    .write_timeout_ms = 5000,
     .keep_alive_requests_max = 100000,
 };
 
@@ -585,7 +593,8 @@ static void test_time_starts_anew(void **state) {
     client_say(&c, "GET /e HTT");
     for (int i = 0; i < 10; i++) {
         usleep(40000);
-        client_say(&c, "P/1.1\r\n" H "\r\n" "GET /e HTT");
+        client_say(&c, "P/1.1\r\n" H "\r\n"
+                       "GET /e HTT");
         client_expect(&c, 200);
     }
     close(c.fd);
