@@ -112,6 +112,7 @@ static void enter(writer_t *w, const char *key, int index) {
 }
 
 static int write_value(lua_State *L, int index, writer_t *w, int depth);
+static int write_shape(lua_State *L, int index, int shape, writer_t *w, int depth);
 static int write_shapes(lua_State *L, int index, int shape, writer_t *w, int depth);
 
 static int write_number(lua_State *L, int index, writer_t *w) {
@@ -131,14 +132,15 @@ static void write_key(writer_t *w, sh_str_t key) {
     sh_buf_put_byte(w->out, ':');
 }
 
-static int write_array(lua_State *L, int index, writer_t *w, int depth) {
+/* A list whose items are tables in `shape`, or anything when shape is 0. */
+static int write_array(lua_State *L, int index, int shape, writer_t *w, int depth) {
     int n = (int)lua_objlen(L, index), item = lua_gettop(L) + 1, rc = SH_OK;
     sh_buf_put_byte(w->out, '[');
     for (int i = 1; i <= n && !rc; i++) {
         enter(w, NULL, i);
         if (i > 1) sh_buf_put_byte(w->out, ',');
         lua_rawgeti(L, index, i);
-        rc = write_value(L, item, w, depth + 1);
+        rc = shape ? write_shape(L, item, shape, w, depth + 1) : write_value(L, item, w, depth + 1);
         lua_settop(L, item - 1);
         w->place_count--;
     }
@@ -205,19 +207,7 @@ static int write_shape(lua_State *L, int index, int shape, writer_t *w, int dept
 }
 
 static int write_shapes(lua_State *L, int index, int shape, writer_t *w, int depth) {
-    if (!lua_istable(L, index)) return refuse(w, "a list of tables was expected");
-    int n = (int)lua_objlen(L, index), item = lua_gettop(L) + 1, rc = SH_OK;
-    sh_buf_put_byte(w->out, '[');
-    for (int i = 1; i <= n && !rc; i++) {
-        enter(w, NULL, i);
-        if (i > 1) sh_buf_put_byte(w->out, ',');
-        lua_rawgeti(L, index, i);
-        rc = write_shape(L, item, shape, w, depth + 1);
-        lua_settop(L, item - 1);
-        w->place_count--;
-    }
-    sh_buf_put_byte(w->out, ']');
-    return rc;
+    return lua_istable(L, index) ? write_array(L, index, shape, w, depth) : refuse(w, "a list of tables was expected");
 }
 
 /* A table of json.shaped: { value, shape }. */
@@ -254,7 +244,7 @@ static int write_table(lua_State *L, int index, writer_t *w, int depth) {
     if (lua_getmetatable(L, index)) {
         const void *mark = lua_topointer(L, -1);
         lua_pop(L, 1);
-        if (mark == w->state->array) return write_array(L, index, w, depth);
+        if (mark == w->state->array) return write_array(L, index, 0, w, depth);
         if (mark == w->state->shaped) return write_shaped(L, index, w, depth);
         if (mark == w->state->limited) return write_limited(L, index, w, depth);
     }
@@ -265,7 +255,7 @@ static int write_table(lua_State *L, int index, writer_t *w, int depth) {
     }
     if (lua_type(L, -2) != LUA_TNUMBER) return write_object(L, index, w, depth);
     lua_pop(L, 2);
-    return write_array(L, index, w, depth);
+    return write_array(L, index, 0, w, depth);
 }
 
 static int write_userdata(lua_State *L, int index, writer_t *w, int depth) {
